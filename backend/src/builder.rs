@@ -1,0 +1,234 @@
+//! [`Backend`], the handle that everything starts from, and how it is configured.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use iothub_protocol::Clock;
+use iothub_protocol::connection_string::ConnectionString;
+use serde_json::Value;
+
+use crate::credentials::Credentials;
+use crate::transport::Transport;
+use crate::trust::{self, Trust};
+use crate::{Error, ErrorKind, Events, Methods, Registry, SystemClock, Twins};
+
+/// A hub as its back end sees it. Cheap to clone; clones share connections and token.
+#[derive(Clone)]
+pub struct Backend {
+    transport: Arc<Transport>,
+}
+
+impl Backend {
+    /// A back end for the hub that the connection string names, on the port that hubs use (443).
+    /// Nothing is sent yet: an unreachable hub shows at the first request.
+    pub fn from_connection_string(connection_string: &str) -> Result<Self, Error> {
+        Self::builder(connection_string).build()
+    }
+
+    /// As [`Self::from_connection_string`], with more to say about how to reach the hub.
+    pub fn builder(connection_string: &str) -> BackendBuilder {
+        BackendBuilder {
+            connection_string: connection_string.to_owned(),
+            address: Address::default(),
+            trust: Ok(Trust::default()),
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// The identity registry: devices and modules.
+    pub fn registry(&self) -> Registry<'_> {
+        Registry::new(&self.transport)
+    }
+
+    /// Device and module twins.
+    pub fn twins(&self) -> Twins<'_> {
+        Twins::new(&self.transport)
+    }
+
+    /// Direct methods.
+    pub fn methods(&self) -> Methods<'_> {
+        Methods::new(&self.transport)
+    }
+
+    /// Telemetry, as the emulator's control API tells it.
+    pub fn events(&self) -> Events<'_> {
+        Events::new(&self.transport)
+    }
+}
+
+/// Settles how a [`Backend`] reaches its hub.
+pub struct BackendBuilder {
+    connection_string: String,
+    address: Address,
+    trust: Result<Trust, Error>,
+    clock: Arc<dyn Clock>,
+}
+
+/// Where requests go. Connection strings carry no port (`spec/service.md` 10.3).
+#[derive(Default)]
+enum Address {
+    #[default]
+    Standard,
+    HttpsPort(u16),
+    Https(String),
+    Http(String),
+}
+
+impl BackendBuilder {
+    /// Speaks plain HTTP to `host:port`, whatever host the connection string names.
+    #[must_use]
+    pub fn http_address(mut self, address: impl Into<String>) -> Self {
+        self.address = Address::Http(address.into());
+        self
+    }
+
+    /// Speaks HTTPS to `host:port`, whatever host the connection string names.
+    #[must_use]
+    pub fn https_address(mut self, address: impl Into<String>) -> Self {
+        self.address = Address::Https(address.into());
+        self
+    }
+
+    /// Speaks to the host and port of this URL (`http://…` or `https://…`), whatever host the
+    /// connection string names.
+    #[must_use]
+    pub fn url(mut self, url: &str) -> Self {
+        self.address = Address::of_url(url);
+        self
+    }
+
+    /// Speaks HTTPS on this port of the connection string's host.
+    #[must_use]
+    pub fn https_port(mut self, port: u16) -> Self {
+        self.address = Address::HttpsPort(port);
+        self
+    }
+
+    /// Trusts the certificate authorities of this PEM file and no others. Without this the system's
+    /// are trusted; `SSL_CERT_FILE` replaces those.
+    #[must_use]
+    pub fn ca_file(mut self, path: impl AsRef<Path>) -> Self {
+        self.trust = Trust::from_file(path.as_ref());
+        self
+    }
+
+    /// As [`Self::ca_file`], with the PEM text itself.
+    #[must_use]
+    pub fn ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.trust = Ok(Trust::Only(pem.into()));
+        self
+    }
+
+    /// Reads the time from this clock. It decides when tokens expire.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The back end; fails when the connection string or the certificates cannot be used.
+    pub fn build(self) -> Result<Backend, Error> {
+        let connection_string =
+            ConnectionString::parse(&self.connection_string).map_err(|error| {
+                let what = "the connection string cannot be used".into();
+                Error::caused_by(ErrorKind::Configuration(what), error)
+            })?;
+        let base = self.address.base(connection_string.connect_host());
+        let tls = match &self.address {
+            Address::Http(_) => trust::trusting_nobody(),
+            Address::Standard | Address::HttpsPort(_) | Address::Https(_) => {
+                self.trust?.client_config()?
+            }
+        };
+        let credentials = Credentials::new(&connection_string)?;
+        let transport = Transport::new(&base, tls, Some(credentials), self.clock)?;
+        Ok(Backend {
+            transport: Arc::new(transport),
+        })
+    }
+}
+
+/// What a running emulator says about itself: host name, ports, where its certificate authority is,
+/// and the connection strings of its policies. `url` is that of its HTTP or HTTPS listener.
+pub async fn emulator_info(url: &str) -> Result<Value, Error> {
+    let address = Address::of_url(url);
+    let tls = match &address {
+        Address::Http(_) => trust::trusting_nobody(),
+        _ => Trust::default().client_config()?,
+    };
+    let transport = Transport::new(&address.base(""), tls, None, Arc::new(SystemClock))?;
+    transport.read_control("/_emulator/info").await
+}
+
+impl Address {
+    fn of_url(url: &str) -> Self {
+        let url = url.trim_end_matches('/');
+        match url.split_once("://") {
+            Some(("http", address)) => Self::Http(address.into()),
+            Some(("https", address)) => Self::Https(address.into()),
+            // Without a scheme it is an address already; with another one, the check of addresses
+            // refuses it.
+            _ => Self::Http(url.into()),
+        }
+    }
+
+    fn base(&self, host: &str) -> String {
+        match self {
+            Self::Standard => format!("https://{host}"),
+            Self::HttpsPort(port) => format!("https://{host}:{port}"),
+            Self::Https(address) => format!("https://{address}"),
+            Self::Http(address) => format!("http://{address}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_of_requests_follows_the_most_explicit_setting() {
+        let cases = [
+            (Address::Standard, "https://hub.example"),
+            (Address::HttpsPort(8443), "https://hub.example:8443"),
+            (Address::Https("127.0.0.1:9".into()), "https://127.0.0.1:9"),
+            (
+                Address::Http("127.0.0.1:8080".into()),
+                "http://127.0.0.1:8080",
+            ),
+        ];
+        for (address, expected) in cases {
+            assert_eq!(address.base("hub.example"), expected);
+        }
+    }
+
+    #[test]
+    fn url_says_whether_tls_is_spoken() {
+        for (url, expected) in [
+            ("http://h:1/", "http://h:1"),
+            ("https://h", "https://h"),
+            ("h:1", "http://h:1"),
+        ] {
+            assert_eq!(Address::of_url(url).base(""), expected);
+        }
+    }
+
+    #[test]
+    fn unusable_settings_say_what_is_wrong() {
+        let good = "HostName=h;SharedAccessKeyName=p;SharedAccessKey=MTIzNDU2Nzg5MDEyMzQ1Njc4OTA=";
+        let failures = [
+            Backend::from_connection_string("HostName=only"),
+            Backend::builder(good).ca_pem("no certificate").build(),
+            Backend::builder(good).ca_file("does/not/exist.pem").build(),
+            Backend::builder(good)
+                .http_address("not an address")
+                .build(),
+        ];
+        for failure in failures {
+            assert!(matches!(
+                failure.err().unwrap().kind(),
+                ErrorKind::Configuration(_)
+            ));
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! What goes over the wire, and what the answers become: against a server that plays a script.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use iothub_backend::{Backend, ErrorCode, ErrorKind, IdentitySpec, IfMatch};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const CONNECTION_STRING: &str = "HostName=hub.example;SharedAccessKeyName=service;\
+     SharedAccessKey=MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=";
+
+/// Answers each request with the next of `answers`, and keeps what was asked.
+struct Script {
+    address: String,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Script {
+    async fn play(answers: Vec<String>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&requests);
+        tokio::spawn(async move {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let request = read_request(&mut stream).await;
+                seen.lock().unwrap().push(request);
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        Self { address, requests }
+    }
+
+    fn backend(&self) -> Backend {
+        Backend::builder(CONNECTION_STRING)
+            .http_address(&self.address)
+            .build()
+            .unwrap()
+    }
+
+    fn request(&self, index: usize) -> String {
+        self.requests.lock().unwrap()[index].clone()
+    }
+}
+
+async fn read_request(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    loop {
+        let mut chunk = [0; 1024];
+        let read = stream.read(&mut chunk).await.unwrap();
+        text.push_str(std::str::from_utf8(&chunk[..read]).unwrap());
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = header(head, "content-length").map_or(0, |value| value.parse().unwrap());
+            if body.len() >= length {
+                return text;
+            }
+        }
+        assert_ne!(read, 0, "the request ended early: {text}");
+    }
+}
+
+fn header<'a>(request: &'a str, name: &str) -> Option<&'a str> {
+    let head = request.split("\r\n\r\n").next()?;
+    head.lines().find_map(|line| {
+        let (key, value) = line.split_once(": ")?;
+        key.eq_ignore_ascii_case(name).then_some(value)
+    })
+}
+
+fn body(request: &str) -> Value {
+    serde_json::from_str(request.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
+fn answer(status: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {length}\r\n{headers}connection: close\r\n\r\n{body}"
+    )
+}
+
+#[tokio::test]
+async fn method_call_is_posted_and_its_answer_read() {
+    let script = Script::play(vec![answer(
+        "200 OK",
+        "",
+        r#"{"status":200,"payload":{"ok":true}}"#,
+    )])
+    .await;
+
+    let response = script
+        .backend()
+        .methods()
+        .invoke("d1", "reboot")
+        .payload(&json!({"delay": 1}))
+        .response_timeout(Duration::from_secs(7))
+        .send()
+        .await
+        .unwrap();
+
+    assert_eq!(
+        (response.status, &response.payload[..]),
+        (200, &br#"{"ok":true}"#[..])
+    );
+    let request = script.request(0);
+    assert!(request.starts_with("POST /twins/d1/methods?api-version=2021-04-12 HTTP/1.1\r\n"));
+    let token = header(&request, "authorization").unwrap();
+    assert!(
+        token.starts_with("SharedAccessSignature sr=hub.example&"),
+        "{token}"
+    );
+    assert!(token.contains("skn=service"), "{token}");
+    let sent = body(&request);
+    assert_eq!(sent["methodName"], "reboot");
+    assert_eq!(sent["payload"], json!({"delay": 1}));
+    assert_eq!(sent["responseTimeoutInSeconds"], 7);
+}
+
+#[tokio::test]
+async fn offline_device_is_a_refusal_with_its_code() {
+    let text = r#"{"Message":"{\"errorCode\":404103,\"trackingId\":\"t\",\"message\":\"not online\",\"timestampUtc\":\"2024-03-14T09:54:49Z\"}","ExceptionMessage":""}"#;
+    let script = Script::play(vec![answer(
+        "404 Not Found",
+        "iothub-errorcode: DeviceNotOnline\r\n",
+        text,
+    )])
+    .await;
+
+    let error = script
+        .backend()
+        .methods()
+        .invoke("d1", "reboot")
+        .send()
+        .await
+        .unwrap_err();
+
+    assert_eq!(error.code(), ErrorCode::from_number(404103));
+    assert!(error.code().is_some());
+    assert!(error.to_string().contains("not online"), "{error}");
+}
+
+#[tokio::test]
+async fn missing_device_is_a_refusal_with_its_code() {
+    let text = r#"{"Message":"ErrorCode:DeviceNotFound;d1","ExceptionMessage":"Tracking ID:t"}"#;
+    let script = Script::play(vec![answer(
+        "404 Not Found",
+        "iothub-errorcode: DeviceNotFound\r\n",
+        text,
+    )])
+    .await;
+
+    let error = script.backend().registry().device("d1").await.unwrap_err();
+
+    assert_eq!(error.code(), ErrorCode::from_name("DeviceNotFound"));
+    assert!(error.code().is_some());
+}
+
+#[tokio::test]
+async fn answer_that_is_no_error_body_is_still_a_refusal() {
+    let script = Script::play(vec![answer("502 Bad Gateway", "", "<html>")]).await;
+
+    let error = script.backend().twins().get("d1").await.unwrap_err();
+
+    assert!(
+        matches!(error.kind(), ErrorKind::Refused(refusal) if refusal.status == 502),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn conditional_twin_patch_carries_its_etag() {
+    let twin = r#"{"etag":"AAAAAAAAAAI=","version":3,"properties":{"desired":{"a":1}}}"#;
+    let script = Script::play(vec![answer("200 OK", "", twin)]).await;
+
+    let patch = json!({"properties": {"desired": {"a": 1}}});
+    let condition = IfMatch::ETag("AAAAAAAAAAE=".into());
+    let twin = script
+        .backend()
+        .twins()
+        .patch("d1/m1", &patch, &condition)
+        .await
+        .unwrap();
+
+    assert_eq!((twin.etag(), twin.version()), ("AAAAAAAAAAI=", 3));
+    assert_eq!(twin.desired()["a"], 1);
+    assert_eq!(twin.tags(), &Value::Null);
+    let request = script.request(0);
+    assert!(
+        request.starts_with("PATCH /twins/d1/modules/m1?"),
+        "{request}"
+    );
+    assert_eq!(header(&request, "if-match"), Some("\"AAAAAAAAAAE=\""));
+    assert_eq!(body(&request), patch);
+}
+
+#[tokio::test]
+async fn delete_without_a_condition_is_forced() {
+    let script = Script::play(vec!["HTTP/1.1 204 No Content\r\n\r\n".into()]).await;
+
+    script
+        .backend()
+        .registry()
+        .delete_device("d1", &IfMatch::Absent)
+        .await
+        .unwrap();
+
+    assert_eq!(header(&script.request(0), "if-match"), Some("\"*\""));
+}
+
+#[tokio::test]
+async fn creating_a_device_has_no_condition() {
+    let text = r#"{"Message":"ErrorCode:DeviceAlreadyExists;d1","ExceptionMessage":"t"}"#;
+    let script = Script::play(vec![answer("409 Conflict", "", text)]).await;
+
+    let spec = IdentitySpec::default();
+    let error = script
+        .backend()
+        .registry()
+        .create_device("d1", &spec)
+        .await
+        .unwrap_err();
+
+    assert_eq!(error.code(), ErrorCode::from_name("DeviceAlreadyExists"));
+    assert_eq!(header(&script.request(0), "if-match"), None);
+}
+
+#[tokio::test]
+async fn partial_bulk_failure_is_an_outcome() {
+    let text = r#"{"isSuccessful":false,"errors":[{"deviceId":"d1","moduleId":null,
+        "errorCode":409001,"errorStatus":"d1","operation":"create"}],"warnings":[]}"#;
+    let headers = "iothub-errorcode: BulkRegistryOperationFailure\r\n";
+    let script = Script::play(vec![answer("400 Bad Request", headers, text)]).await;
+
+    let items = [json!({"id": "d1", "importMode": "create"})];
+    let outcome = script.backend().registry().bulk(&items).await.unwrap();
+
+    assert_eq!(outcome.failures.len(), 1);
+    assert_eq!(outcome.failures[0].code, ErrorCode::from_number(409001));
+}
+
+#[tokio::test]
+async fn events_are_read_line_by_line_however_they_are_cut() {
+    let event = |number: u32| {
+        format!(
+            r#"{{"partition":0,"sequenceNumber":{number},"offset":"{number}","enqueuedTime":"2026-01-02T03:04:05.0000000Z","cursor":"{number}","annotations":{{"iothub-connection-device-id":"d1"}},"properties":{{}},"applicationProperties":{{}},"body":"{{}}","bodyEncoding":"utf-8"}}"#
+        )
+    };
+    let text = format!("{}\n\n{}", event(1), event(2));
+    let mut chunks = String::new();
+    for chunk in text.as_bytes().chunks(50) {
+        let chunk = std::str::from_utf8(chunk).unwrap();
+        chunks.push_str(&format!("{:x}\r\n{chunk}\r\n", chunk.len()));
+    }
+    let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
+    let script = Script::play(vec![format!("{head}{chunks}0\r\n\r\n")]).await;
+
+    let mut stream = script
+        .backend()
+        .events()
+        .from_cursor("1.0")
+        .device("d1")
+        .max(2)
+        .open()
+        .await
+        .unwrap();
+
+    assert_eq!(stream.next().await.unwrap().unwrap().sequence_number, 1);
+    assert_eq!(stream.next().await.unwrap().unwrap().sequence_number, 2);
+    assert_eq!(stream.next().await.unwrap(), None);
+    let request = script.request(0);
+    assert!(
+        request.starts_with("GET /_emulator/events?from=1.0&device=d1&max=2 "),
+        "{request}"
+    );
+    assert_eq!(header(&request, "authorization"), None);
+}
+
+#[tokio::test]
+async fn hub_that_is_not_there_is_unreachable() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+
+    let backend = Backend::builder(CONNECTION_STRING)
+        .http_address(&address)
+        .build()
+        .unwrap();
+    let error = backend.registry().statistics().await.unwrap_err();
+
+    assert_eq!(
+        error.kind(),
+        &ErrorKind::Unreachable(format!("http://{address}"))
+    );
+}

@@ -1,0 +1,153 @@
+//! What an operation is told, and what it leaves behind.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use iothub_protocol::method::MethodResponse;
+use iothub_protocol::{ClientId, Error, ErrorCode, Timestamp};
+
+use crate::methods::CallId;
+use crate::registry::Identity;
+use crate::sessions::{SessionId, Subscriptions};
+use crate::telemetry::{Event, PartitionHead, PartitionId};
+use crate::twins::Twin;
+
+/// The surroundings of one operation: the time, and where to put changes and effects.
+pub struct Cx<'a> {
+    now: Timestamp,
+    observed: bool,
+    outcome: &'a mut Outcome,
+}
+
+/// What an operation leaves behind, in order. Changes are to be stored before effects leave.
+#[derive(Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// What has to be written down.
+    pub changes: Vec<Change>,
+    /// What has to happen once it is.
+    pub effects: Vec<Effect>,
+    /// What an onlooker may like to know; best effort.
+    pub notices: Vec<Notice>,
+}
+
+/// A state to write down. Replaying changes in order restores the hub.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// A device or module identity, new or changed.
+    PutIdentity(Arc<Identity>),
+    /// The identity is gone, and with it its twin and remembered subscriptions.
+    DeleteIdentity(ClientId),
+    /// A twin, new or changed.
+    PutTwin(Arc<Twin>),
+    /// What a client that is to be remembered has subscribed to.
+    PutSubscriptions(ClientId, Subscriptions),
+    /// The client is not to be remembered any more.
+    DeleteSubscriptions(ClientId),
+    /// Events, all of one partition, in order.
+    AppendEvents(Vec<Event>),
+    /// Where a partition continues, when its events themselves are no longer kept.
+    PutPartitionHead(PartitionId, PartitionHead),
+    /// How far the seeded source has been used.
+    PutEntropy(u64),
+    /// Everything is forgotten.
+    Reset,
+}
+
+/// Something that has to happen outside.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Hand this to the session's connection.
+    Deliver(SessionId, Delivery),
+    /// Someone waits for this call.
+    Complete(CallId, Result<MethodResponse, Error>),
+    /// Readers of this partition may go on.
+    EventsAppended(PartitionId),
+    /// End the session's connection.
+    Disconnect(SessionId, ErrorCode),
+}
+
+/// What the hub sends to a connected client.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Delivery {
+    /// A direct method call; the answer carries the same `request`.
+    MethodRequest {
+        /// Names the call within the session; lower-case hexadecimal on the wire.
+        request: u32,
+        /// The method.
+        name: Arc<str>,
+        /// JSON text, or empty when the caller gave no payload.
+        payload: Bytes,
+    },
+    /// Desired properties changed.
+    DesiredChanged {
+        /// The section's new version.
+        version: u64,
+        /// JSON text: the change and `$version`.
+        patch: Bytes,
+    },
+}
+
+/// Something an onlooker may like to know. Made only while somebody looks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notice {
+    /// A client connected.
+    Connected(ClientId),
+    /// A client's connection ended.
+    Disconnected(ClientId, &'static str),
+    /// A method was called.
+    MethodInvoked {
+        /// The call.
+        call: CallId,
+        /// The device or module.
+        client: ClientId,
+        /// The method.
+        name: Arc<str>,
+        /// JSON text or empty.
+        payload: Bytes,
+    },
+    /// A call ended.
+    MethodEnded {
+        /// The call.
+        call: CallId,
+        /// The device or module.
+        client: ClientId,
+        /// The method.
+        name: Arc<str>,
+        /// How.
+        result: Result<MethodResponse, Error>,
+    },
+    /// Desired properties as they now are, in the shape that the device sees.
+    Desired(ClientId, Bytes),
+    /// Reported properties as they now are, in the shape that the device sees.
+    Reported(ClientId, Bytes),
+}
+
+impl<'a> Cx<'a> {
+    /// For one operation at `now`; notices are made when `observed`.
+    pub fn new(now: Timestamp, observed: bool, outcome: &'a mut Outcome) -> Self {
+        Self {
+            now,
+            observed,
+            outcome,
+        }
+    }
+
+    /// The time of the operation.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    pub(crate) fn change(&mut self, change: Change) {
+        self.outcome.changes.push(change);
+    }
+
+    pub(crate) fn emit(&mut self, effect: Effect) {
+        self.outcome.effects.push(effect);
+    }
+
+    pub(crate) fn notice(&mut self, make: impl FnOnce() -> Notice) {
+        if self.observed {
+            self.outcome.notices.push(make());
+        }
+    }
+}

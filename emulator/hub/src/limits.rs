@@ -1,0 +1,34 @@
+//! Every number with its meaning and source.
+
+use std::time::Duration;
+
+/// The hub's limits. The defaults are those of the real hub's S1 tier, where it has them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// How much later than its expiry a token is still taken, for clocks that differ
+    /// (`spec/device.md` 3.4).
+    pub token_skew: Duration,
+    /// How long a live connection outlives its token (`spec/device.md` 2.8, Q3).
+    pub session_grace: Duration,
+    /// Bytes of a method's request or response (`spec/device.md` 6.3).
+    pub method_payload: usize,
+    /// Unanswered calls of one client (`spec/device.md` 6.5, Q22).
+    pub methods_in_flight: usize,
+    /// Modules of one device (`spec/service.md` 2.6).
+    pub modules_per_device: usize,
+    /// Identities that `GET /devices` lists (`spec/service.md` 2.3).
+    pub list_top: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            token_skew: Duration::from_secs(300),
+            session_grace: Duration::from_secs(600),
+            method_payload: 128 * 1024,
+            methods_in_flight: 10,
+            modules_per_device: 50,
+            list_top: 1000,
+        }
+    }
+}

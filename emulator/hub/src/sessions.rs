@@ -1,0 +1,447 @@
+//! Who is connected, what they listen to, and who takes whose place.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use iothub_protocol::{ClientId, Error, ErrorCode, Message, Timestamp};
+
+use crate::access::Principal;
+use crate::cx::{Change, Cx, Effect, Notice};
+use crate::deadlines::{DeadlineId, Due};
+use crate::methods::CallId;
+use crate::telemetry::Origin;
+use crate::{Hub, Permission};
+
+/// Names a connection's presence in the hub. Never given out twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// A kind of thing a client can ask to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Feature {
+    /// Direct method calls.
+    Methods,
+    /// Answers to its twin requests.
+    TwinResponses,
+    /// Changes of desired properties.
+    DesiredChanges,
+    /// Cloud-to-device messages.
+    C2d,
+    /// Messages routed to a module's inputs.
+    Inputs,
+}
+
+/// How surely a client wants to be sent something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Guarantee {
+    /// Sent once, not acknowledged.
+    AtMostOnce,
+    /// Sent until acknowledged.
+    AtLeastOnce,
+}
+
+/// What a client has asked to be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Subscriptions([Option<Guarantee>; 5]);
+
+/// A client's wish to be present.
+#[derive(Clone, Debug)]
+pub struct ConnectRequest {
+    /// Who connects.
+    pub client: ClientId,
+    /// The proof of it.
+    pub principal: Principal,
+    /// Whether subscriptions outlive the connection.
+    pub remember: bool,
+    /// What to publish in the client's name if the connection is lost.
+    pub will: Option<Message>,
+    /// The model the client says it implements (Plug and Play), if it says.
+    pub model_id: Option<String>,
+    /// What carries the connection, for people ("mqtt", …); means nothing to the hub.
+    pub transport: &'static str,
+}
+
+/// The answer to a [`ConnectRequest`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Connected {
+    /// The new session.
+    pub session: SessionId,
+    /// Whether subscriptions were remembered from before.
+    pub resumed: bool,
+    /// What the client is subscribed to from the start.
+    pub subscriptions: Subscriptions,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The client said goodbye: no will.
+    Goodbye,
+    /// It broke, timed out, or broke a rule: the will is published.
+    Lost,
+}
+
+/// A session as `/_emulator/connections` shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionSummary {
+    /// The session.
+    pub session: SessionId,
+    /// Who it is.
+    pub client: ClientId,
+    /// What carries it.
+    pub transport: &'static str,
+    /// Since when.
+    pub since: Timestamp,
+    /// What it listens to.
+    pub subscriptions: Subscriptions,
+}
+
+#[derive(Clone)]
+pub(crate) struct Session {
+    pub(crate) client: ClientId,
+    pub(crate) origin: Arc<Origin>,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) last_activity: Timestamp,
+    /// Calls delivered and not answered, by request number. They live in the session so that one
+    /// client can never answer another's call.
+    pub(crate) calls: BTreeMap<u32, CallId>,
+    pub(crate) last_request: u32,
+    remember: bool,
+    will: Option<Message>,
+    transport: &'static str,
+    since: Timestamp,
+    expiry: Option<DeadlineId>,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Sessions {
+    open: HashMap<SessionId, Session>,
+    by_client: HashMap<ClientId, SessionId>,
+    remembered: HashMap<ClientId, Subscriptions>,
+    last: u64,
+}
+
+impl Feature {
+    /// Every feature.
+    pub const ALL: [Self; 5] = [
+        Self::Methods,
+        Self::TwinResponses,
+        Self::DesiredChanges,
+        Self::C2d,
+        Self::Inputs,
+    ];
+
+    /// The name people see.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Methods => "methods",
+            Self::TwinResponses => "twinResponses",
+            Self::DesiredChanges => "desiredChanges",
+            Self::C2d => "c2d",
+            Self::Inputs => "inputs",
+        }
+    }
+}
+
+impl Subscriptions {
+    /// How surely `feature` is to be sent; `None` when it is not.
+    pub fn get(&self, feature: Feature) -> Option<Guarantee> {
+        self.0[feature as usize]
+    }
+
+    /// Adds, changes or removes one.
+    pub fn set(&mut self, feature: Feature, guarantee: Option<Guarantee>) {
+        self.0[feature as usize] = guarantee;
+    }
+
+    /// The features that are subscribed to.
+    pub fn features(&self) -> impl Iterator<Item = Feature> + '_ {
+        Feature::ALL
+            .into_iter()
+            .filter(|&feature| self.get(feature).is_some())
+    }
+}
+
+impl Hub {
+    /// Lets a client in. An older connection of the same client is ended (400027), its will
+    /// published (`spec/device.md` 2.6, 2.8).
+    pub fn connect(
+        &mut self,
+        cx: &mut Cx<'_>,
+        request: ConnectRequest,
+    ) -> Result<Connected, Error> {
+        request.principal.require(Permission::DeviceConnect)?;
+        let client = request.client;
+        let Some(identity) = self.registry.find(&client).cloned() else {
+            return Err(Error::new(ErrorCode::DeviceNotFound, client.to_string()));
+        };
+        if let Some(old) = self.sessions.by_client.get(&client).copied() {
+            let code = ErrorCode::ConnectionForcefullyClosedOnNewConnection;
+            self.force_out(cx, old, code, "replaced by a new connection");
+        }
+
+        let remembered = self.sessions.remembered.get(&client).copied();
+        let subscriptions = match (request.remember, remembered) {
+            (true, Some(subscriptions)) => subscriptions,
+            (true, None) => {
+                let none = Subscriptions::default();
+                self.sessions.remembered.insert(client.clone(), none);
+                cx.change(Change::PutSubscriptions(client.clone(), none));
+                none
+            }
+            (false, Some(_)) => {
+                self.sessions.remembered.remove(&client);
+                cx.change(Change::DeleteSubscriptions(client.clone()));
+                Subscriptions::default()
+            }
+            (false, None) => Subscriptions::default(),
+        };
+
+        self.sessions.last += 1;
+        let session = SessionId(self.sessions.last);
+        let expiry = request.principal.expires().map(|expires| {
+            self.deadlines.set(
+                expires + self.config.limits.session_grace,
+                Due::SessionExpiry(session),
+            )
+        });
+        let origin = Arc::new(Origin {
+            client: client.clone(),
+            generation: identity.generation.clone(),
+            auth_method: request.principal.auth_method(),
+            model_id: request.model_id.clone().filter(|id| !id.is_empty()),
+        });
+        self.sessions.by_client.insert(client.clone(), session);
+        self.sessions.open.insert(
+            session,
+            Session {
+                client: client.clone(),
+                origin,
+                subscriptions,
+                last_activity: cx.now(),
+                calls: BTreeMap::new(),
+                last_request: 0,
+                remember: request.remember,
+                will: request.will,
+                transport: request.transport,
+                since: cx.now(),
+                expiry,
+            },
+        );
+        self.note_connection_state(cx, &client, true);
+        self.set_model_id(cx, &client, request.model_id.as_deref().unwrap_or_default());
+        cx.notice(|| Notice::Connected(client.clone()));
+        if subscriptions.get(Feature::Methods).is_some() {
+            self.release_waiting_calls(cx, session);
+        }
+        let resumed = request.remember && remembered.is_some();
+        Ok(Connected {
+            session,
+            resumed,
+            subscriptions,
+        })
+    }
+
+    /// Ends a session whose connection is over. A session that has already been ended is not an
+    /// error: the connection learns of it late.
+    pub fn disconnect(&mut self, cx: &mut Cx<'_>, session: SessionId, end: End) {
+        let why = match end {
+            End::Goodbye => "disconnected",
+            End::Lost => "connection lost",
+        };
+        self.end_session(cx, session, end, why);
+    }
+
+    /// Subscribes a session; idempotent.
+    pub fn subscribe(
+        &mut self,
+        cx: &mut Cx<'_>,
+        session: SessionId,
+        wanted: &[(Feature, Guarantee)],
+    ) -> Result<(), Error> {
+        self.change_subscriptions(cx, session, |subscriptions| {
+            for &(feature, guarantee) in wanted {
+                subscriptions.set(feature, Some(guarantee));
+            }
+        })?;
+        if wanted
+            .iter()
+            .any(|&(feature, _)| feature == Feature::Methods)
+        {
+            self.release_waiting_calls(cx, session);
+        }
+        Ok(())
+    }
+
+    /// Unsubscribes a session; idempotent.
+    pub fn unsubscribe(
+        &mut self,
+        cx: &mut Cx<'_>,
+        session: SessionId,
+        unwanted: &[Feature],
+    ) -> Result<(), Error> {
+        self.change_subscriptions(cx, session, |subscriptions| {
+            for &feature in unwanted {
+                subscriptions.set(feature, None);
+            }
+        })
+    }
+
+    /// Ends the connection of `client` from the hub's side; refuses with `DeviceNotOnline`.
+    pub fn drop_connection(
+        &mut self,
+        cx: &mut Cx<'_>,
+        caller: &Principal,
+        client: &ClientId,
+    ) -> Result<(), Error> {
+        caller.require(Permission::RegistryWrite)?;
+        let session = self
+            .sessions
+            .of(client)
+            .ok_or_else(|| Error::new(ErrorCode::DeviceNotOnline, client.to_string()))?;
+        let code = ErrorCode::ConnectionForcefullyClosedOnFaultInjection;
+        self.force_out(cx, session, code, "dropped on request");
+        Ok(())
+    }
+
+    /// Everyone who is connected, in the order they came.
+    pub fn connections(&self) -> Vec<SessionSummary> {
+        let mut all: Vec<_> = self
+            .sessions
+            .open
+            .iter()
+            .map(|(&session, state)| SessionSummary {
+                session,
+                client: state.client.clone(),
+                transport: state.transport,
+                since: state.since,
+                subscriptions: state.subscriptions,
+            })
+            .collect();
+        all.sort_by_key(|summary| summary.session);
+        all
+    }
+
+    /// How many clients are connected.
+    pub fn connection_count(&self) -> usize {
+        self.sessions.open.len()
+    }
+
+    /// Who a session is.
+    pub fn session_client(&self, session: SessionId) -> Option<&ClientId> {
+        self.sessions.open.get(&session).map(|state| &state.client)
+    }
+
+    pub(crate) fn session_token_expired(&mut self, cx: &mut Cx<'_>, session: SessionId) {
+        self.force_out(cx, session, ErrorCode::IotHubUnauthorized, "token expired");
+    }
+
+    /// Ends a session from the hub's side and tells its connection.
+    pub(crate) fn force_out(
+        &mut self,
+        cx: &mut Cx<'_>,
+        session: SessionId,
+        code: ErrorCode,
+        why: &'static str,
+    ) {
+        if self.end_session(cx, session, End::Lost, why) {
+            cx.emit(Effect::Disconnect(session, code));
+        }
+    }
+
+    pub(crate) fn close_all_sessions(&mut self, cx: &mut Cx<'_>) {
+        let mut all: Vec<_> = self.sessions.open.keys().copied().collect();
+        all.sort();
+        for session in all {
+            self.force_out(
+                cx,
+                session,
+                ErrorCode::DeviceConnectionClosedRemotely,
+                "hub reset",
+            );
+        }
+    }
+
+    fn end_session(
+        &mut self,
+        cx: &mut Cx<'_>,
+        session: SessionId,
+        end: End,
+        why: &'static str,
+    ) -> bool {
+        let Some(state) = self.sessions.open.remove(&session) else {
+            return false;
+        };
+        self.sessions.by_client.remove(&state.client);
+        if let Some(expiry) = state.expiry {
+            self.deadlines.cancel(expiry);
+        }
+        if end == End::Lost
+            && let Some(will) = state.will
+        {
+            self.publish_will(cx, &state.origin, will);
+        }
+        self.note_connection_state(cx, &state.client, false);
+        cx.notice(|| Notice::Disconnected(state.client.clone(), why));
+        for call in state.calls.into_values() {
+            self.fail_call(cx, call, ErrorCode::DeviceConnectionClosedRemotely);
+        }
+        true
+    }
+
+    fn change_subscriptions(
+        &mut self,
+        cx: &mut Cx<'_>,
+        session: SessionId,
+        change: impl FnOnce(&mut Subscriptions),
+    ) -> Result<(), Error> {
+        let now = cx.now();
+        let state = self.sessions.require(session)?;
+        state.last_activity = now;
+        let before = state.subscriptions;
+        change(&mut state.subscriptions);
+        let (after, client) = (state.subscriptions, state.client.clone());
+        if after != before && state.remember {
+            self.sessions.remembered.insert(client.clone(), after);
+            cx.change(Change::PutSubscriptions(client, after));
+        }
+        Ok(())
+    }
+}
+
+impl Sessions {
+    pub(crate) fn of(&self, client: &ClientId) -> Option<SessionId> {
+        self.by_client.get(client).copied()
+    }
+
+    pub(crate) fn find(&self, client: &ClientId) -> Option<(SessionId, &Session)> {
+        let session = self.of(client)?;
+        Some((session, self.open.get(&session)?))
+    }
+
+    /// The session's state; an ended session answers `DeviceConnectionClosedRemotely`.
+    pub(crate) fn require(&mut self, session: SessionId) -> Result<&mut Session, Error> {
+        self.open.get_mut(&session).ok_or_else(|| {
+            Error::new(
+                ErrorCode::DeviceConnectionClosedRemotely,
+                "the session has ended",
+            )
+        })
+    }
+
+    pub(crate) fn remember(&mut self, client: ClientId, subscriptions: Subscriptions) {
+        self.remembered.insert(client, subscriptions);
+    }
+
+    pub(crate) fn forget(&mut self, client: &ClientId) {
+        self.remembered.remove(client);
+    }
+
+    pub(crate) fn without_connections(&self) -> Self {
+        Self {
+            remembered: self.remembered.clone(),
+            last: self.last,
+            ..Self::default()
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! Twins: patch and replace, versions and etags, and telling the device (`spec/service.md` 3,
+//! `spec/device.md` 7). The algebra of sections is `iothub_protocol::twin`.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use imbl::OrdMap;
+use iothub_protocol::registry::{Authentication, IfMatch, Status};
+use iothub_protocol::twin::{self, Section, SectionKind, TwinPatch};
+use iothub_protocol::{ClientId, Error, ErrorCode, Timestamp};
+use serde_json::{Map, Value, json};
+
+use crate::Hub;
+use crate::access::{Permission, Principal};
+use crate::cx::{Change, Cx, Delivery, Effect, Notice};
+use crate::registry::Identity;
+use crate::sessions::{Feature, SessionId};
+
+/// A device's or module's twin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Twin {
+    /// Whose it is.
+    pub client: ClientId,
+    /// For the back end's eyes only.
+    pub tags: Map<String, Value>,
+    /// Written by the back end, read by the device.
+    pub desired: Section,
+    /// Written by the device, read by the back end.
+    pub reported: Section,
+    /// Counts every change.
+    pub version: u64,
+    /// Counts changes of tags and desired properties; the etag is made of it.
+    pub etag: u64,
+    /// The model that the device said it implements when it connected.
+    pub model_id: String,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Twins {
+    twins: OrdMap<ClientId, Arc<Twin>>,
+}
+
+/// What a write does with what is there.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum WriteMode {
+    /// Keeps what is not named.
+    Merge,
+    /// Forgets it.
+    Replace,
+}
+
+impl Hub {
+    /// A twin as the service sees it, and its etag (unquoted).
+    ///
+    /// Refuses with `DeviceNotFound`, `ModuleNotFound`.
+    pub fn twin(&self, caller: &Principal, client: &ClientId) -> Result<(Value, String), Error> {
+        caller.require(Permission::ServiceConnect)?;
+        self.twin_view(client)
+    }
+
+    /// Merges a patch into tags and desired properties.
+    ///
+    /// Refuses with `DeviceNotFound`, `ModuleNotFound`, `PreconditionFailed`, `ArgumentInvalid`.
+    pub fn patch_twin(
+        &mut self,
+        cx: &mut Cx<'_>,
+        caller: &Principal,
+        client: &ClientId,
+        patch: TwinPatch,
+        if_match: &IfMatch,
+    ) -> Result<(Value, String), Error> {
+        caller.require(Permission::ServiceConnect)?;
+        self.write_twin(cx, client, patch, if_match, WriteMode::Merge)?;
+        self.twin_view(client)
+    }
+
+    /// Replaces tags and desired properties, those of the two that are given.
+    ///
+    /// Refusals as [`Hub::patch_twin`].
+    pub fn replace_twin(
+        &mut self,
+        cx: &mut Cx<'_>,
+        caller: &Principal,
+        client: &ClientId,
+        twin: TwinPatch,
+        if_match: &IfMatch,
+    ) -> Result<(Value, String), Error> {
+        caller.require(Permission::ServiceConnect)?;
+        self.write_twin(cx, client, twin, if_match, WriteMode::Replace)?;
+        self.twin_view(client)
+    }
+
+    /// The twin as its own device sees it: JSON text of desired and reported with `$version`
+    /// (`spec/device.md` 7.3).
+    pub fn own_twin(&mut self, cx: &mut Cx<'_>, session: SessionId) -> Result<Bytes, Error> {
+        let state = self.sessions.require(session)?;
+        state.last_activity = cx.now();
+        let twin = self.twins.require(&state.client)?;
+        let document = json!({
+            "desired": twin.desired.to_device_json(),
+            "reported": twin.reported.to_device_json(),
+        });
+        Ok(document.to_string().into())
+    }
+
+    /// Merges a patch into the session's own reported properties; answers their new version.
+    ///
+    /// Refuses with `ArgumentInvalid`, and with `PreconditionFailed` when `if_version` is not the
+    /// current one (`spec/device.md` 7.5).
+    pub fn patch_reported(
+        &mut self,
+        cx: &mut Cx<'_>,
+        session: SessionId,
+        patch: &Map<String, Value>,
+        if_version: Option<u64>,
+    ) -> Result<u64, Error> {
+        let state = self.sessions.require(session)?;
+        state.last_activity = cx.now();
+        let old = self.twins.require(&state.client)?;
+        if let Some(wanted) = if_version
+            && wanted != old.reported.version
+        {
+            let current = old.reported.version;
+            return Err(Error::new(
+                ErrorCode::PreconditionFailed,
+                format!("reported properties are at version {current}, not {wanted}"),
+            ));
+        }
+        let mut twin = (**old).clone();
+        patch_section(
+            &mut twin.reported,
+            SectionKind::Reported,
+            patch,
+            WriteMode::Merge,
+            cx.now(),
+        )?;
+        twin.version += 1;
+        let version = twin.reported.version;
+        cx.notice(|| {
+            let reported = twin.reported.to_device_json().to_string();
+            Notice::Reported(twin.client.clone(), reported.into())
+        });
+        self.store_twin(cx, twin);
+        Ok(version)
+    }
+
+    pub(crate) fn create_twin(&mut self, cx: &mut Cx<'_>, client: ClientId) {
+        let section = Section::new(Timestamp::NEVER);
+        // A fresh twin as captured (`spec/service.md` 3.1): version 2, etag 1.
+        let twin = Twin {
+            client,
+            tags: Map::new(),
+            desired: section.clone(),
+            reported: section,
+            version: 2,
+            etag: 1,
+            model_id: String::new(),
+        };
+        self.store_twin(cx, twin);
+    }
+
+    /// Writes what a patch or replacement asks for, without a look at permissions.
+    pub(crate) fn write_twin(
+        &mut self,
+        cx: &mut Cx<'_>,
+        client: &ClientId,
+        patch: TwinPatch,
+        if_match: &IfMatch,
+        mode: WriteMode,
+    ) -> Result<(), Error> {
+        self.registry.require(client)?;
+        let old = self.twins.require(client)?;
+        if !if_match.matches(&etag_text(old.etag)) {
+            return Err(Error::new(
+                ErrorCode::PreconditionFailed,
+                format!("Precondition failed: the etag of the twin of {client} is another"),
+            ));
+        }
+        if patch == TwinPatch::default() {
+            return Ok(());
+        }
+        let mut twin = (**old).clone();
+        if let Some(tags) = patch.tags {
+            let (tags, mode) = or_cleared(tags, mode);
+            patch_tags(&mut twin.tags, &tags, mode)?;
+        }
+        let mut notify = None;
+        if let Some(desired) = patch.desired {
+            let (desired, mode) = or_cleared(desired, mode);
+            patch_section(
+                &mut twin.desired,
+                SectionKind::Desired,
+                &desired,
+                mode,
+                cx.now(),
+            )?;
+            notify = Some(desired);
+        }
+        twin.version += 1;
+        twin.etag += 1;
+        if let Some(patch) = notify {
+            self.tell_desired(cx, &twin, patch);
+        }
+        self.store_twin(cx, twin);
+        Ok(())
+    }
+
+    /// Records the model that a device says it implements; each connect decides anew
+    /// (`spec/device.md` 15).
+    pub(crate) fn set_model_id(&mut self, cx: &mut Cx<'_>, client: &ClientId, model_id: &str) {
+        if let Ok(old) = self.twins.require(client)
+            && old.model_id != model_id
+        {
+            let twin = Twin {
+                model_id: model_id.into(),
+                ..(**old).clone()
+            };
+            self.store_twin(cx, twin);
+        }
+    }
+
+    fn tell_desired(&self, cx: &mut Cx<'_>, twin: &Twin, mut patch: Map<String, Value>) {
+        cx.notice(|| {
+            let desired = twin.desired.to_device_json().to_string();
+            Notice::Desired(twin.client.clone(), desired.into())
+        });
+        let Some((session, state)) = self.sessions.find(&twin.client) else {
+            return;
+        };
+        if state.subscriptions.get(Feature::DesiredChanges).is_none() {
+            return;
+        }
+        let version = twin.desired.version;
+        patch.insert("$version".into(), version.into());
+        let patch = Value::Object(patch).to_string().into();
+        cx.emit(Effect::Deliver(
+            session,
+            Delivery::DesiredChanged { version, patch },
+        ));
+    }
+
+    fn store_twin(&mut self, cx: &mut Cx<'_>, twin: Twin) {
+        let twin = Arc::new(twin);
+        self.twins.put(twin.clone());
+        cx.change(Change::PutTwin(twin));
+    }
+
+    fn twin_view(&self, client: &ClientId) -> Result<(Value, String), Error> {
+        let identity = self.registry.require(client)?;
+        let twin = self.twins.require(client)?;
+        let connected = self.sessions.of(client).is_some();
+        let device = self.registry.require_device(&client.device)?;
+        let status = device.status;
+        let view = document(
+            identity,
+            twin,
+            status,
+            connected,
+            self.last_activity(identity),
+        );
+        Ok((view, etag_text(twin.etag)))
+    }
+}
+
+impl Twins {
+    pub(crate) fn put(&mut self, twin: Arc<Twin>) {
+        self.twins.insert(twin.client.clone(), twin);
+    }
+
+    pub(crate) fn remove(&mut self, client: &ClientId) {
+        self.twins.remove(client);
+    }
+
+    fn require(&self, client: &ClientId) -> Result<&Arc<Twin>, Error> {
+        self.twins.get(client).ok_or_else(|| match client.module {
+            None => Error::new(ErrorCode::DeviceNotFound, client.to_string()),
+            Some(_) => Error::new(ErrorCode::ModuleNotFound, client.to_string()),
+        })
+    }
+}
+
+/// `null` in place of a whole section empties it.
+fn or_cleared(
+    given: Option<Map<String, Value>>,
+    mode: WriteMode,
+) -> (Map<String, Value>, WriteMode) {
+    match given {
+        Some(map) => (map, mode),
+        None => (Map::new(), WriteMode::Replace),
+    }
+}
+
+fn patch_tags(
+    tags: &mut Map<String, Value>,
+    patch: &Map<String, Value>,
+    mode: WriteMode,
+) -> Result<(), Error> {
+    twin::validate(SectionKind::Tags, patch)?;
+    let before = twin::size(tags);
+    if mode == WriteMode::Replace {
+        tags.clear();
+    }
+    twin::merge(tags, patch);
+    twin::check_growth(SectionKind::Tags, before, twin::size(tags))
+}
+
+fn patch_section(
+    section: &mut Section,
+    kind: SectionKind,
+    patch: &Map<String, Value>,
+    mode: WriteMode,
+    now: Timestamp,
+) -> Result<(), Error> {
+    twin::validate(kind, patch)?;
+    let before = twin::size(&section.value);
+    match mode {
+        WriteMode::Merge => section.patch(patch, now),
+        WriteMode::Replace => section.replace(patch, now),
+    }
+    twin::check_growth(kind, before, twin::size(&section.value))
+}
+
+/// Base64 of the counter's eight bytes: `AAAAAAAAAAE=` is the first (`spec/service.md` 0.5).
+fn etag_text(etag: u64) -> String {
+    STANDARD.encode(etag.to_be_bytes())
+}
+
+/// The document of `spec/service.md` 3.1, in its order.
+fn document(
+    identity: &Identity,
+    twin: &Twin,
+    status: Status,
+    connected: bool,
+    last_activity: Timestamp,
+) -> Value {
+    let is_device = identity.client.module.is_none();
+    let mut document = Map::new();
+    let mut put = |name: &str, value: Value| {
+        document.insert(name.to_owned(), value);
+    };
+    put("deviceId", identity.client.device.as_str().into());
+    if let Some(module) = &identity.client.module {
+        put("moduleId", module.as_str().into());
+    }
+    put("etag", etag_text(twin.etag).into());
+    put("deviceEtag", identity.etag.as_str().into());
+    put("status", status.as_str().into());
+    if let Some(reason) = &identity.status_reason {
+        put("statusReason", reason.as_str().into());
+    }
+    put("statusUpdateTime", identity.status_updated.to_iso().into());
+    put(
+        "connectionState",
+        if connected {
+            "Connected"
+        } else {
+            "Disconnected"
+        }
+        .into(),
+    );
+    put("lastActivityTime", last_activity.to_iso().into());
+    put("cloudToDeviceMessageCount", 0.into());
+    let is_system = identity
+        .client
+        .module
+        .as_ref()
+        .is_some_and(|module| module.is_system());
+    let authentication = if is_system {
+        "none"
+    } else {
+        identity.authentication.type_name()
+    };
+    put("authenticationType", authentication.into());
+    let (primary, secondary) = match &identity.authentication {
+        Authentication::SelfSigned { primary, secondary } => {
+            (Some(primary.as_str()), secondary.as_deref())
+        }
+        Authentication::Sas { .. }
+        | Authentication::CertificateAuthority
+        | Authentication::None => (None, None),
+    };
+    put(
+        "x509Thumbprint",
+        json!({"primaryThumbprint": primary, "secondaryThumbprint": secondary}),
+    );
+    put("modelId", twin.model_id.as_str().into());
+    put("version", twin.version.into());
+    if !twin.tags.is_empty() {
+        put("tags", Value::Object(twin.tags.clone()));
+    }
+    put(
+        "properties",
+        json!({
+            "desired": twin.desired.to_service_json(SectionKind::Desired),
+            "reported": twin.reported.to_service_json(SectionKind::Reported),
+        }),
+    );
+    if is_device {
+        put("capabilities", json!({"iotEdge": identity.iot_edge}));
+        if let Some(scope) = &identity.device_scope {
+            put("deviceScope", scope.as_str().into());
+        }
+        put("parentScopes", json!(identity.parent_scopes));
+    }
+    Value::Object(document)
+}

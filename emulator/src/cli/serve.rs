@@ -1,0 +1,289 @@
+//! `serve`: settings from flags and environment, a running emulator, and its end.
+
+use std::io::{IsTerminal, Write};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use super::ready;
+use crate::certificates::{CertificateOptions, KeyType};
+use crate::config::{
+    Config, DEFAULT_PARTITIONS, DEFAULT_RETENTION_BYTES, Durability, Listen, PolicyKeys, Port,
+    Storage,
+};
+use crate::emulator::Emulator;
+
+/// Settings. Flags win over environment variables, those over defaults.
+#[derive(Debug, Args)]
+pub(crate) struct ServeCommand {
+    /// Address to listen on; may be given several times [default: 127.0.0.1 and ::1].
+    #[arg(
+        long,
+        env = "IOTHUB_EMULATOR_LISTEN",
+        value_delimiter = ',',
+        value_name = "ADDRESS"
+    )]
+    listen: Vec<IpAddr>,
+    /// Host name in connection strings.
+    #[arg(long, env = "IOTHUB_EMULATOR_HOSTNAME", default_value = "localhost")]
+    hostname: String,
+    /// Port of MQTT over TLS; 0: any free one.
+    #[arg(long, env = "IOTHUB_EMULATOR_MQTTS_PORT", default_value_t = 8883)]
+    mqtts_port: u16,
+    /// Port of MQTT in the clear.
+    #[arg(long, env = "IOTHUB_EMULATOR_MQTT_PORT", default_value_t = 1883)]
+    mqtt_port: u16,
+    /// Port of HTTPS and secure WebSocket [default: 443, or 8443 where 443 may not be bound].
+    #[arg(long, env = "IOTHUB_EMULATOR_HTTPS_PORT")]
+    https_port: Option<u16>,
+    /// Port of HTTP and WebSocket.
+    #[arg(long, env = "IOTHUB_EMULATOR_HTTP_PORT", default_value_t = 8080)]
+    http_port: u16,
+    /// Port of the observer bus, for any MQTT client that wants to watch [default: off].
+    #[arg(long, env = "IOTHUB_EMULATOR_OBSERVE", value_name = "PORT")]
+    observe: Option<u16>,
+    /// Directory to keep state in across restarts.
+    #[arg(long, env = "IOTHUB_EMULATOR_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Keep state in memory only; the default.
+    #[arg(long, env = "IOTHUB_EMULATOR_IN_MEMORY", conflicts_with = "data_dir")]
+    in_memory: bool,
+    /// When a change in the data directory counts as safe.
+    #[arg(long, env = "IOTHUB_EMULATOR_DURABILITY", value_enum, default_value_t)]
+    durability: DurabilityArg,
+    /// Bytes of telemetry to keep; older events are forgotten.
+    #[arg(
+        long,
+        env = "IOTHUB_EMULATOR_RETENTION_BYTES",
+        default_value_t = DEFAULT_RETENTION_BYTES,
+        value_name = "BYTES"
+    )]
+    retention_bytes: u64,
+    /// Directory of the certificates [default: certificates in the data directory, or in the
+    /// user's data folder].
+    #[arg(long, env = "IOTHUB_EMULATOR_CERT_DIR", value_name = "DIR")]
+    cert_dir: Option<PathBuf>,
+    /// Kind of the server's key.
+    #[arg(long, env = "IOTHUB_EMULATOR_KEY_TYPE", value_enum, default_value_t)]
+    key_type: KeyTypeArg,
+    /// Another name or address for the server certificate; may be given several times.
+    #[arg(
+        long,
+        env = "IOTHUB_EMULATOR_SAN",
+        value_delimiter = ',',
+        value_name = "NAME"
+    )]
+    san: Vec<String>,
+    /// Seed of every key, etag and identifier that the hub makes, the policies' keys included; the
+    /// same seed and the same requests give the same ones [default: the well-known development
+    /// keys, and device keys from seed 0].
+    #[arg(long, env = "IOTHUB_EMULATOR_SEED")]
+    seed: Option<u64>,
+    /// Make the policies' keys at random instead of the well-known development keys.
+    #[arg(long, env = "IOTHUB_EMULATOR_RANDOM_KEYS")]
+    random_keys: bool,
+    /// Partitions of the event log, 1 to 128.
+    #[arg(long, env = "IOTHUB_EMULATOR_PARTITIONS", default_value_t = DEFAULT_PARTITIONS)]
+    partitions: u16,
+    /// File to write once every listener accepts: addresses and connection strings as JSON.
+    #[arg(long, env = "IOTHUB_EMULATOR_READY_FILE", value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+    /// Threads that serve connections.
+    #[arg(long, env = "IOTHUB_EMULATOR_WORKER_THREADS", default_value_t = 2)]
+    worker_threads: usize,
+    /// What to log, as a filter of the `tracing` kind ("debug", "iothub_emulator=debug", …).
+    #[arg(
+        long,
+        env = "IOTHUB_EMULATOR_LOG",
+        default_value = "info",
+        value_name = "FILTER"
+    )]
+    log: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum DurabilityArg {
+    /// Once the operating system has it.
+    #[default]
+    Periodic,
+    /// Once the disk has it.
+    EveryCommit,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum KeyTypeArg {
+    /// ECDSA on P-256.
+    #[default]
+    P256,
+    /// RSA with 2048 bits, for stacks without ECDSA.
+    Rsa2048,
+}
+
+impl ServeCommand {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let filter = EnvFilter::try_new(&self.log)
+            .with_context(|| format!("--log {:?} is not a filter", self.log))?;
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false)
+            .init();
+        raise_file_limit();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(self.worker_threads.max(1))
+            .enable_all()
+            .build()
+            .context("start the runtime")?;
+        runtime.block_on(self.serve())
+    }
+
+    async fn serve(self) -> anyhow::Result<()> {
+        let ready_file = self.ready_file.clone();
+        let mut stop = StopSignals::new().context("listen for signals")?;
+        let emulator = Emulator::start(self.into_config()?).await?;
+        let info = emulator.info();
+        if let Some(path) = &ready_file {
+            ready::write_file(path, &info.to_json())?;
+        }
+        let mut out = std::io::stdout().lock();
+        // A closed standard output is no reason not to serve.
+        let _ = out.write_all(ready::block(info, emulator.notes()).as_bytes());
+        let _ = out.flush();
+        drop(out);
+
+        let signal = stop.recv().await;
+        tracing::info!("{signal}: stopping");
+        emulator.shutdown().await.context("close the store")?;
+        if let Some(path) = &ready_file {
+            // It tells that an emulator is ready, and none is any more.
+            let _ = std::fs::remove_file(path);
+        }
+        Ok(())
+    }
+
+    fn into_config(self) -> anyhow::Result<Config> {
+        let default = Listen::default();
+        let https = match self.https_port {
+            Some(port) => Port::exactly(port),
+            None => Port {
+                number: 443,
+                fallback: Some(8443),
+            },
+        };
+        let low = |number: u16| Port {
+            number,
+            fallback: (1..1024).contains(&number).then_some(0),
+        };
+        let certificate_dir = self
+            .cert_dir
+            .or_else(|| self.data_dir.as_ref().map(|dir| dir.join("certificates")))
+            .or_else(default_certificate_dir)
+            .context("no place to keep certificates: give --cert-dir, or set HOME")?;
+        let mut names = self.san;
+        if self.hostname != "localhost" {
+            names.push(self.hostname.clone());
+        }
+        Ok(Config {
+            hostname: self.hostname,
+            listen: Listen {
+                addresses: if self.listen.is_empty() {
+                    default.addresses
+                } else {
+                    self.listen
+                },
+                mqtts: low(self.mqtts_port),
+                mqtt: low(self.mqtt_port),
+                https,
+                http: low(self.http_port),
+                observe: self.observe.map(low),
+            },
+            certificates: CertificateOptions {
+                dir: Some(certificate_dir),
+                key_type: match self.key_type {
+                    KeyTypeArg::P256 => KeyType::P256,
+                    KeyTypeArg::Rsa2048 => KeyType::Rsa2048,
+                },
+                names,
+            },
+            storage: match self.data_dir {
+                None => Storage::Memory {
+                    retention_bytes: self.retention_bytes,
+                },
+                Some(path) => Storage::Directory {
+                    path,
+                    durability: match self.durability {
+                        DurabilityArg::Periodic => Durability::Periodic,
+                        DurabilityArg::EveryCommit => Durability::EveryCommit,
+                    },
+                    retention_bytes: self.retention_bytes,
+                },
+            },
+            seed: self.seed.unwrap_or_default(),
+            keys: match (self.random_keys, self.seed) {
+                (true, _) => PolicyKeys::Random,
+                (false, Some(_)) => PolicyKeys::Seeded,
+                (false, None) => PolicyKeys::Development,
+            },
+            partitions: self.partitions,
+            ..Config::default()
+        })
+    }
+}
+
+/// The user's data folder (XDG base directory specification).
+pub(super) fn default_certificate_dir() -> Option<PathBuf> {
+    let set = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let data = set("XDG_DATA_HOME").or_else(|| Some(set("HOME")?.join(".local/share")))?;
+    Some(data.join("iothub-emulator/certificates"))
+}
+
+/// Ten thousand connections need ten thousand descriptors; the usual soft limit is 1024.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// What asks the process to end.
+struct StopSignals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl StopSignals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?,
+        })
+    }
+
+    #[cfg(unix)]
+    async fn recv(&mut self) -> &'static str {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => "interrupted",
+            _ = self.terminate.recv() => "terminated",
+        }
+    }
+
+    #[cfg(not(unix))]
+    async fn recv(&mut self) -> &'static str {
+        let _ = tokio::signal::ctrl_c().await;
+        "interrupted"
+    }
+}

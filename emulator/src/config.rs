@@ -1,0 +1,269 @@
+//! The one tree of settings. Text has become typed values before it gets here.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use iothub_hub::{AccessPolicy, Entropy, Limits, Permission, Permissions};
+use iothub_protocol::Timestamp;
+use iothub_protocol::sas::SymmetricKey;
+
+use crate::certificates::CertificateOptions;
+use crate::mqtt;
+
+/// Everything that can be set. The default runs as it is: a hub in memory on loopback, every
+/// listener on a free port.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The host name in connection strings.
+    pub hostname: String,
+    /// Other names that are this hub. Empty: any name is.
+    pub host_names: Vec<String>,
+    /// Where to listen.
+    pub listen: Listen,
+    /// Certificates: where they are kept and whom they are for.
+    pub certificates: CertificateOptions,
+    /// Where state is kept.
+    pub storage: Storage,
+    /// Which time it is.
+    pub clock: ClockSetting,
+    /// Seed of identifiers, keys and etags.
+    pub seed: u64,
+    /// Keys of the shared access policies.
+    pub keys: PolicyKeys,
+    /// Policies beside the five that every hub has.
+    pub policies: Vec<AccessPolicy>,
+    /// Partitions of the event log, 1 to 128.
+    pub partitions: u16,
+    /// The hub's numbers.
+    pub limits: Limits,
+    /// The MQTT endpoint's numbers.
+    pub mqtt: mqtt::Settings,
+}
+
+/// Addresses and ports.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Addresses that every listener binds.
+    pub addresses: Vec<IpAddr>,
+    /// MQTT over TLS.
+    pub mqtts: Port,
+    /// MQTT in the clear.
+    pub mqtt: Port,
+    /// HTTPS, and MQTT over secure WebSocket.
+    pub https: Port,
+    /// HTTP, and MQTT over WebSocket.
+    pub http: Port,
+    /// The observer bus; `None`: off.
+    pub observe: Option<Port>,
+}
+
+/// A port to bind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// The port; 0: any free one.
+    pub number: u16,
+    /// What to bind when the port may not be bound for want of a privilege.
+    pub fallback: Option<u16>,
+}
+
+/// Where state is kept.
+#[derive(Clone, Debug)]
+pub enum Storage {
+    /// In memory; events up to this many bytes, the newest.
+    Memory {
+        /// Bytes of events to keep.
+        retention_bytes: u64,
+    },
+    /// In files of a directory.
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// When a change counts as safe.
+        durability: Durability,
+        /// Bytes of events to keep.
+        retention_bytes: u64,
+    },
+}
+
+/// When a change in a file counts as safe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Once the operating system has it: survives the end of the process, however sudden.
+    #[default]
+    Periodic,
+    /// Once the disk has it: survives the end of the machine.
+    EveryCommit,
+}
+
+/// Which time it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClockSetting {
+    /// The system's.
+    #[default]
+    System,
+    /// This, until it is moved.
+    Frozen(Timestamp),
+}
+
+/// Keys of the shared access policies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PolicyKeys {
+    /// Fixed and known to everyone, so that connection strings are the same on every machine.
+    #[default]
+    Development,
+    /// From the seed.
+    Seeded,
+    /// From the operating system's source of randomness: different at every start.
+    Random,
+}
+
+/// Bytes of events that are kept unless set otherwise.
+pub const DEFAULT_RETENTION_BYTES: u64 = 256 * 1024 * 1024;
+/// Partitions unless set otherwise; what a new hub has.
+pub const DEFAULT_PARTITIONS: u16 = 4;
+
+/// The five policies that every hub has (`spec/device.md` 3.3).
+const POLICIES: [(&str, &[Permission]); 5] = [
+    (
+        "iothubowner",
+        &[
+            Permission::RegistryRead,
+            Permission::RegistryWrite,
+            Permission::ServiceConnect,
+            Permission::DeviceConnect,
+        ],
+    ),
+    ("service", &[Permission::ServiceConnect]),
+    ("device", &[Permission::DeviceConnect]),
+    ("registryRead", &[Permission::RegistryRead]),
+    (
+        "registryReadWrite",
+        &[Permission::RegistryRead, Permission::RegistryWrite],
+    ),
+];
+
+/// The seed of the development keys; fixed for ever.
+const DEVELOPMENT_SEED: u64 = u64::from_be_bytes(*b"iothubem");
+/// Keeps policy keys apart from device keys of the same seed.
+const POLICY_KEY_DOMAIN: u64 = u64::from_be_bytes(*b"policies");
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            hostname: "localhost".into(),
+            host_names: Vec::new(),
+            listen: Listen::default(),
+            certificates: CertificateOptions::default(),
+            storage: Storage::Memory {
+                retention_bytes: DEFAULT_RETENTION_BYTES,
+            },
+            clock: ClockSetting::default(),
+            seed: 0,
+            keys: PolicyKeys::default(),
+            policies: Vec::new(),
+            partitions: DEFAULT_PARTITIONS,
+            limits: Limits::default(),
+            mqtt: mqtt::Settings::default(),
+        }
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            addresses: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+            mqtts: Port::ANY,
+            mqtt: Port::ANY,
+            https: Port::ANY,
+            http: Port::ANY,
+            observe: None,
+        }
+    }
+}
+
+impl Port {
+    /// Any free port.
+    pub const ANY: Self = Self {
+        number: 0,
+        fallback: None,
+    };
+
+    /// This one, or none.
+    pub const fn exactly(number: u16) -> Self {
+        Self {
+            number,
+            fallback: None,
+        }
+    }
+}
+
+impl Config {
+    /// The hub's name: the first label of its host name.
+    pub fn hub_name(&self) -> &str {
+        self.hostname.split('.').next().unwrap_or(&self.hostname)
+    }
+
+    /// All shared access policies, with their keys.
+    pub fn all_policies(&self) -> Vec<AccessPolicy> {
+        let seed = match self.keys {
+            PolicyKeys::Development => DEVELOPMENT_SEED,
+            PolicyKeys::Seeded => self.seed ^ POLICY_KEY_DOMAIN,
+            PolicyKeys::Random => random_seed(),
+        };
+        let mut entropy = Entropy::new(seed);
+        let mut key = || -> SymmetricKey { entropy.key() };
+        let default = POLICIES.iter().map(|(name, permissions)| AccessPolicy {
+            name: (*name).to_owned(),
+            permissions: Permissions::of(permissions),
+            primary: key(),
+            secondary: key(),
+        });
+        default.chain(self.policies.iter().cloned()).collect()
+    }
+}
+
+/// Sixty-four bits that nobody can guess: a version 4 UUID, folded.
+fn random_seed() -> u64 {
+    let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
+    high ^ low
+}
+
+/// How long shutting down may take before what is left is dropped.
+pub const SHUTDOWN_LIMIT: Duration = Duration::from_millis(900);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn development_keys_are_the_same_everywhere_and_seeded_ones_differ() {
+        let development = Config::default().all_policies();
+        let seeded = Config {
+            keys: PolicyKeys::Seeded,
+            seed: 7,
+            ..Config::default()
+        }
+        .all_policies();
+
+        assert_eq!(
+            development,
+            Config {
+                seed: 9,
+                ..Config::default()
+            }
+            .all_policies()
+        );
+        assert!(
+            development
+                .iter()
+                .zip(&seeded)
+                .all(|(a, b)| a.primary != b.primary)
+        );
+        assert_eq!(
+            development[0].primary.to_base64(),
+            "62ANOPCex94RN6ok5+Yi39/BO63bUCimCCH/uPsnLpg=",
+            "connection strings in people's settings depend on this"
+        );
+    }
+}

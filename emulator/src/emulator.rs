@@ -1,0 +1,334 @@
+//! The composition root: builds every part, binds the listeners, stops everything.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use iothub_hub::{AccessPolicy, Hub, HubConfig};
+use iothub_protocol::Clock;
+use iothub_protocol::connection_string::ConnectionString;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::certificates::{CertificateError, Certificates};
+use crate::clock::HubClock;
+use crate::config::{ClockSetting, Config, Port, SHUTDOWN_LIMIT, Storage};
+use crate::handle::HubHandle;
+use crate::store::{FileOptions, FileStore, MemoryStore, Store, StoreError};
+use crate::transport::{self, Bound};
+use crate::{http, mqtt};
+
+/// A running emulator. Dropping it stops it without waiting; [`Emulator::shutdown`] waits.
+pub struct Emulator {
+    handle: HubHandle,
+    info: Arc<http::Info>,
+    certificates: Certificates,
+    notes: Vec<String>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Where the listeners listen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ports {
+    /// MQTT over TLS.
+    pub mqtts: u16,
+    /// MQTT in the clear.
+    pub mqtt: u16,
+    /// HTTPS and secure WebSocket.
+    pub https: u16,
+    /// HTTP and WebSocket.
+    pub http: u16,
+    /// The observer bus, when it is on.
+    pub observe: Option<u16>,
+}
+
+/// Why an emulator did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port could not be bound.
+    #[error("bind the {listener} listener on port {port} of {addresses}")]
+    Bind {
+        /// Which listener.
+        listener: &'static str,
+        /// On which port.
+        port: u16,
+        /// On which addresses.
+        addresses: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// There are no certificates.
+    #[error("prepare certificates")]
+    Certificates(#[from] CertificateError),
+    /// The store did not open.
+    #[error("open the store")]
+    Store(#[from] StoreError),
+    /// A setting makes no sense.
+    #[error("{0}")]
+    Setting(String),
+}
+
+impl Emulator {
+    /// Starts an emulator; when it returns, every listener accepts.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        if !(1..=128).contains(&config.partitions) {
+            return Err(StartError::Setting(format!(
+                "partitions: {}, expected 1 to 128",
+                config.partitions
+            )));
+        }
+        let clock = Arc::new(match config.clock {
+            ClockSetting::System => HubClock::system(),
+            ClockSetting::Frozen(at) => HubClock::frozen(at),
+        });
+        let policies = config.all_policies();
+        // Clients judge a certificate's validity by the world's time, not by the emulator's.
+        let world = HubClock::system().now();
+        let certificates = Certificates::load_or_create(&config.certificates, world)?;
+        let handle = HubHandle::open(hub(&config, &policies), store(&config)?, clock)?;
+
+        let mut notes = Vec::new();
+        let mut bind = |name, port| bind(&config, name, port, &mut notes);
+        let mqtts = bind("mqtts", config.listen.mqtts)?;
+        let mqtt = bind("mqtt", config.listen.mqtt)?;
+        let https = bind("https", config.listen.https)?;
+        let http = bind("http", config.listen.http)?;
+        let observe = config
+            .listen
+            .observe
+            .map(|port| bind("observe", port))
+            .transpose()?;
+        let ports = Ports {
+            mqtts: mqtts.port(),
+            mqtt: mqtt.port(),
+            https: https.port(),
+            http: http.port(),
+            observe: observe.as_ref().map(Bound::port),
+        };
+        let info = Arc::new(http::Info::new(
+            config.hostname.clone(),
+            ports,
+            certificates.ca_file().map(PathBuf::from),
+            certificates.ca_pem().to_owned(),
+            connection_strings(&config.hostname, &policies),
+        ));
+
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let mqtt_endpoint = mqtt::Endpoint::new(handle.clone(), config.mqtt.clone());
+        let http_endpoint =
+            http::Endpoint::new(handle.clone(), info.clone(), mqtt_endpoint.clone());
+        let tls = certificates.server_config();
+        {
+            let endpoint = mqtt_endpoint.clone();
+            spawn(
+                &tasks,
+                "mqtts",
+                transport::tls::serve(
+                    mqtts,
+                    tls.clone(),
+                    stop.clone(),
+                    move |stream, peer, stop| {
+                        let endpoint = endpoint.clone();
+                        async move { endpoint.serve(stream, peer, stop).await }
+                    },
+                ),
+            );
+        }
+        spawn(
+            &tasks,
+            "mqtt",
+            transport::tcp::serve(mqtt, stop.clone(), move |stream, peer, stop| {
+                let endpoint = mqtt_endpoint.clone();
+                async move { endpoint.serve(stream, peer, stop).await }
+            }),
+        );
+        {
+            let endpoint = http_endpoint.clone();
+            spawn(
+                &tasks,
+                "https",
+                transport::tls::serve(https, tls, stop.clone(), move |stream, peer, stop| {
+                    let endpoint = endpoint.clone();
+                    async move { endpoint.serve(stream, peer, stop).await }
+                }),
+            );
+        }
+        spawn(
+            &tasks,
+            "http",
+            transport::tcp::serve(http, stop.clone(), move |stream, peer, stop| {
+                let endpoint = http_endpoint.clone();
+                async move { endpoint.serve(stream, peer, stop).await }
+            }),
+        );
+        #[cfg(feature = "observer")]
+        if let Some(bound) = observe {
+            let hub_name = config.hub_name().to_owned();
+            spawn(
+                &tasks,
+                "observe",
+                crate::observer::serve(bound, handle.clone(), hub_name, stop.clone()),
+            );
+        }
+        #[cfg(not(feature = "observer"))]
+        if observe.is_some() {
+            return Err(StartError::Setting(
+                "observe: this build has no observer bus (cargo feature `observer`)".into(),
+            ));
+        }
+        {
+            let (handle, stop) = (handle.clone(), stop.clone());
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = handle.run_alarm() => {}
+                    () = stop.cancelled() => {}
+                }
+            });
+        }
+        info.set_ready(true);
+        Ok(Self {
+            handle,
+            info,
+            certificates,
+            notes,
+            stop,
+            tasks,
+        })
+    }
+
+    /// The hub.
+    pub fn handle(&self) -> &HubHandle {
+        &self.handle
+    }
+
+    /// What `/_emulator/info` and the ready file say.
+    pub fn info(&self) -> &http::Info {
+        &self.info
+    }
+
+    /// Where the listeners listen.
+    pub fn ports(&self) -> Ports {
+        self.info.ports()
+    }
+
+    /// The certificates of the TLS listeners.
+    pub fn certificates(&self) -> &Certificates {
+        &self.certificates
+    }
+
+    /// What a person should know about how it started: ports that are not the wanted ones.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Stops everything: listeners, connections, store; every task has ended when it returns.
+    pub async fn shutdown(self) -> Result<(), StoreError> {
+        self.info.set_ready(false);
+        self.stop.cancel();
+        self.tasks.close();
+        // The listeners drop what does not end by itself well within this limit.
+        let joined = tokio::time::timeout(SHUTDOWN_LIMIT, self.tasks.wait()).await;
+        if joined.is_err() {
+            tracing::warn!("some tasks did not end in time");
+        }
+        self.handle.close()
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn hub(config: &Config, policies: &[AccessPolicy]) -> Hub {
+    Hub::new(HubConfig {
+        name: config.hub_name().to_owned(),
+        host_names: config.host_names.clone(),
+        policies: policies.to_vec(),
+        partitions: config.partitions,
+        seed: config.seed,
+        limits: config.limits.clone(),
+    })
+}
+
+fn store(config: &Config) -> Result<Box<dyn Store>, StoreError> {
+    Ok(match &config.storage {
+        Storage::Memory { retention_bytes } => {
+            Box::new(MemoryStore::new(config.partitions, *retention_bytes))
+        }
+        Storage::Directory {
+            path,
+            durability,
+            retention_bytes,
+        } => {
+            let options = FileOptions {
+                partitions: config.partitions,
+                retention_bytes: *retention_bytes,
+                durability: *durability,
+                ..FileOptions::default()
+            };
+            Box::new(FileStore::open(path, options)?)
+        }
+    })
+}
+
+fn bind(
+    config: &Config,
+    listener: &'static str,
+    port: Port,
+    notes: &mut Vec<String>,
+) -> Result<Bound, StartError> {
+    let addresses = &config.listen.addresses;
+    let error = match transport::bind(addresses, port.number) {
+        Ok(bound) => return Ok(bound),
+        Err(error) => error,
+    };
+    if let (io::ErrorKind::PermissionDenied, Some(fallback)) = (error.kind(), port.fallback)
+        && let Ok(bound) = transport::bind(addresses, fallback)
+    {
+        notes.push(format!(
+            "port {wanted} may not be bound by this user; {listener} listens on {actual} instead. \
+             SDKs that know no other port need {wanted}: run `sudo sysctl \
+             net.ipv4.ip_unprivileged_port_start={wanted}`, give the binary the right with `sudo \
+             setcap cap_net_bind_service=+ep`, or map the port from a container",
+            wanted = port.number,
+            actual = bound.port(),
+        ));
+        return Ok(bound);
+    }
+    let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    Err(StartError::Bind {
+        listener,
+        port: port.number,
+        addresses: addresses.join(", "),
+        source: error,
+    })
+}
+
+fn connection_strings(hostname: &str, policies: &[AccessPolicy]) -> BTreeMap<String, String> {
+    policies
+        .iter()
+        .map(|policy| {
+            let string =
+                ConnectionString::for_policy(hostname, &policy.name, policy.primary.clone());
+            (policy.name.clone(), string.to_string())
+        })
+        .collect()
+}
+
+fn spawn(
+    tasks: &TaskTracker,
+    listener: &'static str,
+    serve: impl Future<Output = io::Result<()>> + Send + 'static,
+) {
+    tasks.spawn(async move {
+        if let Err(error) = serve.await {
+            tracing::error!(listener, %error, "the listener failed");
+        }
+    });
+}

@@ -1,0 +1,573 @@
+//! The one narrow door to the hub: fault gate, lock, commit, release, record.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use iothub_hub::{
+    CallId, Change, ConnectRequest, Connected, Cx, Effect, End, Event, Hub, Notice, Outcome,
+    PartitionId, Principal, SessionId,
+};
+use iothub_protocol::method::{MethodRequest, MethodResponse};
+use iothub_protocol::{ClientId, Clock, Error, ErrorCode, Timestamp};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::activity::{Activity, Operation, OperationKind};
+use crate::clock::HubClock;
+use crate::faults::FaultPlan;
+use crate::mailbox::{Mailbox, Step};
+use crate::store::{Store, StoreError, Ticket};
+
+/// The hub with everything that surrounds it. Cheap to clone.
+#[derive(Clone)]
+pub struct HubHandle {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// Guards the hub, its store, and what ties them to connections and callers. The one lock of
+    /// the process that is held across hub operations; nothing is awaited under it.
+    core: Mutex<Core>,
+    clock: Arc<HubClock>,
+    faults: FaultPlan,
+    activity: Activity,
+    /// The hub's next deadline, for the alarm task.
+    alarm: watch::Sender<Option<Timestamp>>,
+    /// Bumped when events have been appended.
+    appended: watch::Sender<u64>,
+    /// The last commit that survives a crash.
+    durable: watch::Sender<Ticket>,
+    /// Whether somebody observes.
+    observed: AtomicBool,
+}
+
+struct Core {
+    hub: Hub,
+    store: Box<dyn Store>,
+    step: Step,
+    /// Effects whose changes are not durable yet, in order.
+    release: VecDeque<(Ticket, Step, Vec<Effect>)>,
+    mailboxes: HashMap<SessionId, Arc<Mailbox>>,
+    callers: HashMap<CallId, oneshot::Sender<Result<MethodResponse, Error>>>,
+    observers: Vec<mpsc::Sender<Observation>>,
+    dropped_observations: u64,
+    /// Why the hub has stopped, when a commit failed: memory must not outrun the disk.
+    broken: Option<String>,
+}
+
+/// What an observer is told, after it has been stored. Best effort.
+#[derive(Clone, Debug)]
+pub enum Observation {
+    /// Events were appended.
+    Events(Arc<[Event]>),
+    /// Something else happened.
+    Notice(Notice),
+}
+
+/// A connection's presence in the hub.
+#[derive(Debug)]
+pub struct Presence {
+    /// What the hub answered.
+    pub connected: Connected,
+    /// Where the hub puts what is for the connection.
+    pub mailbox: Arc<Mailbox>,
+}
+
+/// Cancels a call when its caller goes away.
+struct CallGuard<'a> {
+    handle: &'a HubHandle,
+    id: Option<CallId>,
+}
+
+impl HubHandle {
+    /// Surrounds a hub. What `store` holds is loaded into it first.
+    pub fn open(
+        mut hub: Hub,
+        mut store: Box<dyn Store>,
+        clock: Arc<HubClock>,
+    ) -> Result<Self, StoreError> {
+        store.load(&mut |change| hub.restore(change))?;
+        let durable = watch::Sender::new(store.durable());
+        let core = Core {
+            hub,
+            store,
+            step: Step::default(),
+            release: VecDeque::new(),
+            mailboxes: HashMap::new(),
+            callers: HashMap::new(),
+            observers: Vec::new(),
+            dropped_observations: 0,
+            broken: None,
+        };
+        let handle = Self {
+            inner: Arc::new(Inner {
+                core: Mutex::new(core),
+                clock,
+                faults: FaultPlan::default(),
+                activity: Activity::default(),
+                alarm: watch::Sender::new(None),
+                appended: watch::Sender::new(0),
+                durable,
+                observed: AtomicBool::new(false),
+            }),
+        };
+        let weak = Arc::downgrade(&handle.inner);
+        handle.lock().store.on_durable(Box::new(move || {
+            if let Some(inner) = weak.upgrade() {
+                (Self { inner }).release_durable();
+            }
+        }));
+        Ok(handle)
+    }
+
+    /// Performs one operation: fault gate, hub, commit; answers when the changes are durable.
+    pub async fn call<R>(
+        &self,
+        operation: Operation<'_>,
+        f: impl FnOnce(&mut Hub, &mut Cx<'_>) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        self.call_at(operation, f).await.map(|(reply, _)| reply)
+    }
+
+    /// As [`HubHandle::call`], and says which step it was, so that a connection can write what was
+    /// sent to it in earlier steps first.
+    pub async fn call_at<R>(
+        &self,
+        operation: Operation<'_>,
+        f: impl FnOnce(&mut Hub, &mut Cx<'_>) -> Result<R, Error>,
+    ) -> Result<(R, Step), Error> {
+        self.perform(operation, |core, cx| f(&mut core.hub, cx))
+            .await
+    }
+
+    /// Lets a client in; the mailbox is there before the first delivery. `authenticate` runs under
+    /// the same lock as the connect.
+    pub async fn connect(
+        &self,
+        client: &ClientId,
+        authenticate: impl FnOnce(&Hub, Timestamp) -> Result<ConnectRequest, Error>,
+    ) -> Result<(Presence, Step), Error> {
+        self.perform(OperationKind::Connect.on(client), |core, cx| {
+            let request = authenticate(&core.hub, cx.now())?;
+            let connected = core.hub.connect(cx, request)?;
+            let mailbox = Arc::new(Mailbox::default());
+            core.mailboxes.insert(connected.session, mailbox.clone());
+            Ok(Presence { connected, mailbox })
+        })
+        .await
+    }
+
+    /// Ends a session whose connection is over.
+    pub fn disconnect(&self, session: SessionId, client: &ClientId, end: End) {
+        let result = self.apply(|core, cx| {
+            core.hub.disconnect(cx, session, end);
+            core.mailboxes.remove(&session);
+            Ok(())
+        });
+        let refusal = result.as_ref().err();
+        self.inner
+            .activity
+            .record(OperationKind::Disconnect.on(client), refusal);
+    }
+
+    /// Calls a method and waits for its end. When the future is dropped, the call is cancelled.
+    ///
+    /// `authenticate` runs under the same lock as the call.
+    pub async fn invoke_method(
+        &self,
+        client: &ClientId,
+        request: MethodRequest,
+        authenticate: impl FnOnce(&mut Hub, Timestamp) -> Result<Principal, Error>,
+    ) -> Result<MethodResponse, Error> {
+        let operation = OperationKind::InvokeMethod.on(client);
+        let (answer, id) = self
+            .perform(operation, |core, cx| {
+                let caller = authenticate(&mut core.hub, cx.now())?;
+                let id = core.hub.invoke_method(cx, &caller, client, request)?;
+                let (sender, receiver) = oneshot::channel();
+                core.callers.insert(id, sender);
+                Ok((receiver, id))
+            })
+            .await
+            .map(|((receiver, id), _)| (receiver, id))?;
+        let mut guard = CallGuard {
+            handle: self,
+            id: Some(id),
+        };
+        let result = answer.await.unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorCode::ServiceUnavailable,
+                "the hub is stopping",
+            ))
+        });
+        guard.id = None;
+        if let Err(error) = &result {
+            self.inner.activity.record(operation, Some(error));
+        }
+        result
+    }
+
+    /// Reads events of a partition from sequence number `from` on.
+    pub fn read_events(
+        &self,
+        partition: PartitionId,
+        from: u64,
+        max: usize,
+    ) -> Result<Vec<Event>, Error> {
+        self.lock()
+            .store
+            .read_events(partition, from, max)
+            .map_err(|error| {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "reading events failed"
+                );
+                Error::new(ErrorCode::ServerError, error.to_string())
+            })
+    }
+
+    /// For each partition, the oldest kept sequence number and the next one.
+    pub fn event_bounds(&self) -> Vec<(u64, u64)> {
+        let core = self.lock();
+        let heads = core.hub.partition_heads();
+        heads
+            .iter()
+            .enumerate()
+            .map(|(partition, head)| {
+                let first = core.store.first_sequence(partition as PartitionId);
+                (first.min(head.next_sequence), head.next_sequence)
+            })
+            .collect()
+    }
+
+    /// Changes whenever events have been appended.
+    pub fn appended(&self) -> watch::Receiver<u64> {
+        self.inner.appended.subscribe()
+    }
+
+    /// Looks at the hub without changing it.
+    pub fn inspect<R>(&self, look: impl FnOnce(&Hub) -> R) -> R {
+        look(&self.lock().hub)
+    }
+
+    /// A fresh tracking id.
+    pub fn tracking_id(&self) -> String {
+        self.lock().hub.tracking_id()
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Arc<HubClock> {
+        &self.inner.clock
+    }
+
+    /// The fault plan.
+    pub fn faults(&self) -> &FaultPlan {
+        &self.inner.faults
+    }
+
+    /// The record of operations.
+    pub fn activity(&self) -> &Activity {
+        &self.inner.activity
+    }
+
+    /// Why the hub has stopped, if it has.
+    pub fn broken(&self) -> Option<String> {
+        self.lock().broken.clone()
+    }
+
+    /// Tells what happens from now on. What does not fit into `capacity` is dropped and counted.
+    pub fn observe(&self, capacity: usize) -> mpsc::Receiver<Observation> {
+        let (sender, receiver) = mpsc::channel(capacity);
+        self.lock().observers.push(sender);
+        self.inner.observed.store(true, Ordering::Relaxed);
+        receiver
+    }
+
+    /// How many observations were dropped because an observer was slow.
+    pub fn dropped_observations(&self) -> u64 {
+        self.lock().dropped_observations
+    }
+
+    /// Moves the time forward. Deadlines on the way fall due in order, and each one settles,
+    /// deliveries written, before the next.
+    pub async fn advance(&self, by: Duration) {
+        let clock = self.clock().clone();
+        let target = clock.now() + by;
+        while let Some(next) = self
+            .inspect(Hub::next_deadline)
+            .filter(|&next| next <= target)
+        {
+            clock.advance_to(next);
+            if !self.fire_due() {
+                break;
+            }
+            self.settle().await;
+        }
+        clock.advance_to(target);
+        self.settle().await;
+    }
+
+    /// Waits until every delivery has been taken, for a bounded number of turns: a peer that does
+    /// not read cannot hold the time.
+    async fn settle(&self) {
+        const TURNS: usize = 64;
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
+            let settled = self
+                .lock()
+                .mailboxes
+                .values()
+                .all(|mailbox| mailbox.is_empty());
+            if settled {
+                break;
+            }
+        }
+    }
+
+    /// Sleeps from deadline to deadline; one task per hub runs this until it is cancelled.
+    pub async fn run_alarm(&self) {
+        let mut next = self.inner.alarm.subscribe();
+        loop {
+            let deadline = *next.borrow_and_update();
+            tokio::select! {
+                () = self.sleep_until(deadline), if deadline.is_some() => {
+                    if !self.fire_due() {
+                        return;
+                    }
+                }
+                changed = next.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn sleep_until(&self, deadline: Option<Timestamp>) {
+        if let Some(deadline) = deadline {
+            self.inner.clock.sleep_until(deadline).await;
+        }
+    }
+
+    /// Does what is due; `false` when the hub has stopped.
+    fn fire_due(&self) -> bool {
+        let result = self.apply(|core, cx| {
+            core.hub.fire_due(cx);
+            Ok(())
+        });
+        if let Err(error) = &result {
+            tracing::debug!(%error, "deadlines do not fire any more");
+        }
+        result.is_ok()
+    }
+
+    /// Makes everything durable; the last call.
+    pub fn close(&self) -> Result<(), StoreError> {
+        let mut core = self.lock();
+        core.observers.clear();
+        core.callers.clear();
+        let result = core.store.close();
+        core.broken
+            .get_or_insert_with(|| "the hub has been closed".into());
+        result
+    }
+
+    async fn perform<R>(
+        &self,
+        operation: Operation<'_>,
+        f: impl FnOnce(&mut Core, &mut Cx<'_>) -> Result<R, Error>,
+    ) -> Result<(R, Step), Error> {
+        let result = match self.inner.faults.gate(operation, &*self.inner.clock).await {
+            Ok(()) => match self.apply(f) {
+                Ok((reply, step, None)) => Ok((reply, step)),
+                Ok((reply, step, Some(ticket))) => {
+                    self.wait_durable(ticket).await.map(|()| (reply, step))
+                }
+                Err(error) => Err(error),
+            },
+            Err(injected) => Err(injected),
+        };
+        self.inner.activity.record(operation, result.as_ref().err());
+        result
+    }
+
+    /// One hub operation under the lock. Answers its step and, unless its changes are durable
+    /// already, the ticket to wait for.
+    fn apply<R>(
+        &self,
+        f: impl FnOnce(&mut Core, &mut Cx<'_>) -> Result<R, Error>,
+    ) -> Result<(R, Step, Option<Ticket>), Error> {
+        let inner = &*self.inner;
+        let mut guard = self.lock();
+        let core = &mut *guard;
+        if let Some(reason) = &core.broken {
+            return Err(Error::new(ErrorCode::ServiceUnavailable, reason.clone()));
+        }
+        let observed = inner.observed.load(Ordering::Relaxed);
+        let mut outcome = Outcome::default();
+        let reply = f(
+            core,
+            &mut Cx::new(inner.clock.now(), observed, &mut outcome),
+        )?;
+        core.step.0 += 1;
+        let step = core.step;
+        let Outcome {
+            changes,
+            effects,
+            notices,
+        } = outcome;
+        if observed {
+            core.tell_observers(&changes, notices);
+        }
+        let ticket = if changes.is_empty() {
+            // Nothing of its own to store; but it may rest on what is not durable yet.
+            core.release
+                .back()
+                .map_or_else(|| core.store.durable(), |(ticket, ..)| *ticket)
+        } else {
+            match core.store.commit(changes) {
+                Ok(ticket) => ticket,
+                Err(error) => return Err(core.stop(&error)),
+            }
+        };
+        core.release.push_back((ticket, step, effects));
+        self.dispatch(core);
+        let next = core.hub.next_deadline();
+        inner.alarm.send_if_modified(|armed| {
+            // A later deadline is noticed when the earlier one fires.
+            let earlier = next.is_some_and(|next| armed.is_none_or(|armed| next < armed));
+            let passed = armed.is_some_and(|armed| armed <= inner.clock.now());
+            if earlier || (passed && *armed != next) {
+                *armed = next;
+                return true;
+            }
+            false
+        });
+        let pending = ticket > core.store.durable();
+        Ok((reply, step, pending.then_some(ticket)))
+    }
+
+    /// Lets out what is durable, in order.
+    fn dispatch(&self, core: &mut Core) {
+        let durable = core.store.durable();
+        let mut appended = false;
+        while let Some((ticket, ..)) = core.release.front()
+            && *ticket <= durable
+        {
+            let (_, step, effects) = core
+                .release
+                .pop_front()
+                .expect("the front has just been looked at");
+            for effect in effects {
+                match effect {
+                    Effect::Deliver(session, delivery) => {
+                        if let Some(mailbox) = core.mailboxes.get(&session) {
+                            mailbox.push(step, delivery);
+                        }
+                    }
+                    Effect::Complete(call, result) => {
+                        if let Some(caller) = core.callers.remove(&call) {
+                            // A caller that has just gone away needs no answer.
+                            let _ = caller.send(result);
+                        }
+                    }
+                    Effect::EventsAppended(_) => appended = true,
+                    Effect::Disconnect(session, code) => {
+                        if let Some(mailbox) = core.mailboxes.remove(&session) {
+                            mailbox.close(code);
+                        }
+                    }
+                }
+            }
+        }
+        if appended {
+            self.inner.appended.send_modify(|count| *count += 1);
+        }
+    }
+
+    fn release_durable(&self) {
+        let mut core = self.lock();
+        self.dispatch(&mut core);
+        let durable = core.store.durable();
+        drop(core);
+        self.inner.durable.send_replace(durable);
+    }
+
+    async fn wait_durable(&self, ticket: Ticket) -> Result<(), Error> {
+        let mut durable = self.inner.durable.subscribe();
+        let waited = durable.wait_for(|durable| *durable >= ticket).await;
+        waited.map(|_| ()).map_err(|_| {
+            Error::new(
+                ErrorCode::ServiceUnavailable,
+                "the store stopped before the change was safe",
+            )
+        })
+    }
+
+    fn cancel_call(&self, id: CallId) {
+        self.lock().callers.remove(&id);
+        let result = self.apply(|core, _| {
+            core.hub.cancel_call(id);
+            Ok(())
+        });
+        if let Err(error) = result {
+            tracing::debug!(%error, "a call was not cancelled");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        self.inner
+            .core
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Core {
+    fn stop(&mut self, error: &StoreError) -> Error {
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            "a commit failed, the hub stops"
+        );
+        let reason = format!("the store failed: {error}");
+        self.broken = Some(reason.clone());
+        Error::new(ErrorCode::ServiceUnavailable, reason)
+    }
+
+    fn tell_observers(&mut self, changes: &[Change], notices: Vec<Notice>) {
+        let events = changes.iter().filter_map(|change| match change {
+            Change::AppendEvents(events) => Some(Observation::Events(events.as_slice().into())),
+            Change::PutIdentity(_)
+            | Change::DeleteIdentity(_)
+            | Change::PutTwin(_)
+            | Change::PutSubscriptions(..)
+            | Change::DeleteSubscriptions(_)
+            | Change::PutPartitionHead(..)
+            | Change::PutEntropy(_)
+            | Change::Reset => None,
+        });
+        for observation in events.chain(notices.into_iter().map(Observation::Notice)) {
+            let mut dropped = 0;
+            self.observers
+                .retain(|observer| match observer.try_send(observation.clone()) {
+                    Ok(()) => true,
+                    Err(mpsc::error::TrySendError::Full(_)) => {
+                        dropped += 1;
+                        true
+                    }
+                    Err(mpsc::error::TrySendError::Closed(_)) => false,
+                });
+            self.dropped_observations += dropped;
+        }
+    }
+}
+
+impl Drop for CallGuard<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.handle.cancel_call(id);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Whether the emulator is ready, and where it is.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::Control;
+use crate::emulator::Ports;
+use crate::http::answer;
+
+/// What the emulator tells about itself: the same in the ready file and over HTTP.
+#[derive(Debug)]
+pub struct Info {
+    hostname: String,
+    ports: Ports,
+    ca_file: Option<PathBuf>,
+    ca_pem: String,
+    connection_strings: BTreeMap<String, String>,
+    ready: AtomicBool,
+}
+
+impl Info {
+    /// Tells this; not ready yet. `connection_strings` are by the names of the policies.
+    pub fn new(
+        hostname: String,
+        ports: Ports,
+        ca_file: Option<PathBuf>,
+        ca_pem: String,
+        connection_strings: BTreeMap<String, String>,
+    ) -> Self {
+        let ready = AtomicBool::new(false);
+        Self {
+            hostname,
+            ports,
+            ca_file,
+            ca_pem,
+            connection_strings,
+            ready,
+        }
+    }
+
+    /// Says whether every listener accepts.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::SeqCst);
+    }
+
+    /// Whether every listener accepts.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::SeqCst)
+    }
+
+    /// The host name of the connection strings.
+    pub fn hostname(&self) -> &str {
+        &self.hostname
+    }
+
+    /// Where the listeners listen.
+    pub fn ports(&self) -> Ports {
+        self.ports
+    }
+
+    /// The certificate that clients are to trust, when it is kept in a file.
+    pub fn ca_file(&self) -> Option<&Path> {
+        self.ca_file.as_deref()
+    }
+
+    /// The certificate that clients are to trust.
+    pub fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
+    /// A connection string of each policy.
+    pub fn connection_strings(&self) -> &BTreeMap<String, String> {
+        &self.connection_strings
+    }
+
+    /// The document of the ready file.
+    pub fn to_json(&self) -> Value {
+        let Ports {
+            mqtts,
+            mqtt,
+            https,
+            http,
+            observe,
+        } = self.ports;
+        let mut ports = json!({"mqtts": mqtts, "mqtt": mqtt, "https": https, "http": http});
+        if let Some(observe) = observe {
+            ports["observe"] = observe.into();
+        }
+        json!({
+            "hostname": self.hostname,
+            "pid": std::process::id(),
+            "ports": ports,
+            "ca_file": self.ca_file,
+            "ca_pem": self.ca_pem,
+            "connection_strings": self.connection_strings,
+        })
+    }
+}
+
+/// `GET /_emulator/health`: 200 only when every listener accepts and the hub works.
+pub(super) async fn health(State(control): State<Control>) -> Response {
+    let broken = control.handle.broken();
+    let (code, status) = match (&broken, control.info.is_ready()) {
+        (None, true) => (StatusCode::OK, "ready"),
+        (None, false) => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
+        (Some(_), _) => (StatusCode::SERVICE_UNAVAILABLE, "broken"),
+    };
+    let mut document = json!({"status": status, "version": env!("CARGO_PKG_VERSION")});
+    if let Some(reason) = broken {
+        document["reason"] = reason.into();
+    }
+    answer::json(code, document.to_string())
+}
+
+/// `GET /_emulator/info`: what the ready file says.
+pub(super) async fn show(State(control): State<Control>) -> Response {
+    answer::value(&control.info.to_json())
+}

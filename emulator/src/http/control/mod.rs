@@ -1,0 +1,135 @@
+//! The control API under `/_emulator`: for the people and tests that run the emulator. No
+//! credentials are asked for; what is done is done by [`Principal::operator`].
+
+mod clock;
+mod connections;
+mod cursor;
+mod event_json;
+mod event_log;
+mod events;
+mod faults;
+mod info;
+mod not_emulated;
+mod reset;
+mod seed;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::{delete, get, post};
+use bytes::Bytes;
+use iothub_hub::{Cx, Hub, Principal};
+use iothub_protocol::http::ErrorFormat;
+use iothub_protocol::{ClientId, DeviceId, Error, ModuleId};
+use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
+
+use super::{body, error};
+use crate::activity::OperationKind;
+use crate::handle::HubHandle;
+
+pub use info::Info;
+
+/// The first segment of every path of the control API.
+pub(super) const ROOT: &str = "_emulator";
+
+/// Asks a connection to end; every request carries its own.
+#[derive(Clone)]
+pub(super) struct Shutdown(pub(super) CancellationToken);
+
+/// What every operation of the control API has.
+#[derive(Clone)]
+struct Control {
+    handle: HubHandle,
+    info: Arc<Info>,
+}
+
+/// The routes of the control API.
+pub(super) fn router(handle: HubHandle, info: Arc<Info>) -> Router {
+    let routes = Router::new()
+        .route("/health", get(info::health))
+        .route("/info", get(info::show))
+        .route("/clock", get(clock::show))
+        .route("/clock/freeze", post(clock::freeze))
+        .route("/clock/resume", post(clock::resume))
+        .route("/clock/advance", post(clock::advance))
+        .route("/reset", post(reset::reset))
+        .route("/seed", post(seed::seed))
+        .route("/events", get(events::read))
+        .route("/connections", get(connections::list))
+        .route("/connections/{device}", delete(connections::drop_device))
+        .route(
+            "/connections/{device}/{module}",
+            delete(connections::drop_module),
+        )
+        .route(
+            "/faults",
+            get(faults::list).post(faults::add).delete(faults::clear),
+        )
+        .route("/not-emulated", get(not_emulated::show));
+    Router::new()
+        .nest(&format!("/{ROOT}"), routes)
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_verb)
+        .with_state(Control { handle, info })
+}
+
+async fn unknown_path(State(control): State<Control>, request: Request) -> Response {
+    let (method, path) = (request.method(), request.uri().path());
+    control.refusal(&error::unknown_path(&control.handle, method, path))
+}
+
+async fn wrong_verb(State(control): State<Control>, request: Request) -> Response {
+    let (method, path) = (request.method(), request.uri().path());
+    control.refusal(&error::wrong_verb(&control.handle, method, path))
+}
+
+impl Control {
+    /// One operation of the hub's, in the operator's name.
+    async fn perform<R>(
+        &self,
+        f: impl FnOnce(&mut Hub, &mut Cx<'_>, &Principal) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let operation = OperationKind::Control.hub_wide();
+        self.handle
+            .call(operation, |hub, cx| f(hub, cx, &Principal::operator()))
+            .await
+    }
+
+    async fn drop_connection(&self, client: &ClientId) -> Result<(), Error> {
+        self.perform(|hub, cx, operator| hub.drop_connection(cx, operator, client))
+            .await
+    }
+
+    fn answer(&self, result: Result<Response, Error>) -> Response {
+        result.unwrap_or_else(|refused| self.refusal(&refused))
+    }
+
+    fn refusal(&self, refused: &Error) -> Response {
+        error::refusal(&self.handle, refused, ErrorFormat::Legacy)
+    }
+}
+
+async fn body_of(request: Request, limit: usize) -> Result<Bytes, Error> {
+    let (parts, body) = request.into_parts();
+    body::read(&parts.headers, body, limit).await
+}
+
+async fn object_of(request: Request, limit: usize) -> Result<Map<String, Value>, Error> {
+    let body = body_of(request, limit).await?;
+    iothub_protocol::json::parse_object(&body)
+}
+
+fn device_id(text: &str) -> Result<DeviceId, Error> {
+    DeviceId::parse(text).map_err(|error| Error::argument_invalid(error.to_string()))
+}
+
+fn module_id(text: &str) -> Result<ModuleId, Error> {
+    ModuleId::parse(text).map_err(|error| Error::argument_invalid(error.to_string()))
+}
+
+fn client_id(text: &str) -> Result<ClientId, Error> {
+    ClientId::parse(text).map_err(|error| Error::argument_invalid(error.to_string()))
+}

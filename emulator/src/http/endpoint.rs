@@ -1,0 +1,186 @@
+//! One HTTP connection from its first byte to its last, and the choice of who answers a request.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::Response;
+use http::header::HeaderName;
+use http::{Method, Request};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use iothub_protocol::http::{ErrorFormat, X_MS_REQUEST_ID, path_segments};
+use iothub_protocol::{Error, ErrorCode};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+
+use super::control::{self, Info, Shutdown};
+use super::request_id::RequestIds;
+use super::{auth, error, service, websocket};
+use crate::handle::HubHandle;
+use crate::mqtt;
+use crate::transport::Peer;
+use crate::transport::websocket::Upgrade;
+
+/// How long a request's head may take to arrive, and how long a connection may stay idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
+/// Bytes of a request's head.
+const HEAD_LIMIT: usize = 64 * 1024;
+const REQUEST_ID: HeaderName = HeaderName::from_static(X_MS_REQUEST_ID);
+
+/// Serves HTTP connections: REST, the control API, and MQTT over WebSocket. Cheap to clone.
+#[derive(Clone)]
+pub struct Endpoint {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    handle: HubHandle,
+    mqtt: mqtt::Endpoint,
+    control: TowerToHyperService<Router>,
+    request_ids: RequestIds,
+}
+
+/// What the requests of one connection share.
+struct Connection<'a> {
+    shutdown: &'a CancellationToken,
+    /// Guards the stream that the connection becomes when it stops being HTTP; held to put it
+    /// there and to take it.
+    upgrade: &'a Mutex<Option<Upgrade>>,
+}
+
+impl Endpoint {
+    /// An endpoint of this hub; a connection that becomes a WebSocket is handed to `mqtt`.
+    pub fn new(handle: HubHandle, info: Arc<Info>, mqtt: mqtt::Endpoint) -> Self {
+        let request_ids = RequestIds::new(handle.inspect(|hub| hub.config().seed));
+        let control = TowerToHyperService::new(control::router(handle.clone(), info));
+        Self {
+            inner: Arc::new(Inner {
+                handle,
+                mqtt,
+                control,
+                request_ids,
+            }),
+        }
+    }
+
+    /// Serves one connection to its end, or until `shutdown`: then the request that is being
+    /// answered is the last, and streams of events end.
+    pub async fn serve<S>(&self, stream: S, peer: Peer, shutdown: CancellationToken)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let upgrade = Mutex::new(None);
+        let connection = Connection {
+            shutdown: &shutdown,
+            upgrade: &upgrade,
+        };
+        if let Err(error) = self.serve_http(stream, &connection).await {
+            tracing::debug!(peer = %peer.address, %error, "the HTTP connection broke");
+            return;
+        }
+        let upgrade = upgrade.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(upgrade) = upgrade {
+            self.serve_websocket(upgrade, &peer, shutdown).await;
+        }
+    }
+
+    async fn serve_http<S>(&self, stream: S, connection: &Connection<'_>) -> hyper::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = service_fn(|request| self.inner.respond(request, connection));
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(HEAD_LIMIT)
+            // The header would tell the system's time, where the hub may live at another.
+            .auto_date_header(false)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut served = pin!(served);
+        tokio::select! {
+            result = &mut served => result,
+            () = connection.shutdown.cancelled() => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
+        }
+    }
+
+    async fn serve_websocket(&self, upgrade: Upgrade, peer: &Peer, shutdown: CancellationToken) {
+        match upgrade.into_stream().await {
+            Ok(stream) => {
+                // Boxed: most connections stay HTTP and need not carry the room for it.
+                let served = self
+                    .inner
+                    .mqtt
+                    .serve(stream, peer.over_websocket(), shutdown);
+                Box::pin(served).await;
+            }
+            Err(error) => tracing::debug!(peer = %peer.address, %error, "no WebSocket came of it"),
+        }
+    }
+}
+
+impl Inner {
+    async fn respond(
+        &self,
+        request: Request<Incoming>,
+        connection: &Connection<'_>,
+    ) -> Result<Response, Infallible> {
+        let mut response = self.answer(request, connection).await;
+        response
+            .headers_mut()
+            .insert(REQUEST_ID, self.request_ids.next());
+        Ok(response)
+    }
+
+    async fn answer(&self, request: Request<Incoming>, connection: &Connection<'_>) -> Response {
+        let handle = &self.handle;
+        let refused = |error| error::refusal(handle, &error, ErrorFormat::Legacy);
+        let path = request.uri().path();
+        if matches!(*request.method(), Method::HEAD | Method::OPTIONS) {
+            return refused(error::wrong_verb(handle, request.method(), path));
+        }
+        let Some(segments) = path_segments(path) else {
+            return refused(Error::new(
+                ErrorCode::GenericBadRequest,
+                "the path is not UTF-8",
+            ));
+        };
+        match segments.as_slice() {
+            [root, ..] if root.eq_ignore_ascii_case(control::ROOT) => {
+                self.control(request, connection.shutdown.clone()).await
+            }
+            [root, leaf] if websocket::is_path(root, leaf) => {
+                websocket::answer(handle, request, connection.upgrade)
+            }
+            _ => {
+                let (parts, body) = request.into_parts();
+                service::answer(handle, &parts, &segments, body).await
+            }
+        }
+    }
+
+    async fn control(&self, request: Request<Incoming>, shutdown: CancellationToken) -> Response {
+        let (mut parts, body) = request.into_parts();
+        if auth::is_cross_origin(&parts) {
+            let error = Error::new(
+                ErrorCode::GenericForbidden,
+                "pages of other origins may not",
+            );
+            return error::refusal(&self.handle, &error, ErrorFormat::Legacy);
+        }
+        parts.extensions.insert(Shutdown(shutdown));
+        match self.control.call(Request::from_parts(parts, body)).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}

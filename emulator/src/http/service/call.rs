@@ -1,0 +1,124 @@
+//! One request to the service endpoint, as its operation needs it.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::header::IF_MATCH;
+use http::request::Parts;
+use hyper::body::Incoming;
+use iothub_hub::{Cx, Hub, Principal};
+use iothub_protocol::http::{API_VERSION_PARAMETER, is_valid_api_version};
+use iothub_protocol::registry::IfMatch;
+use iothub_protocol::{ClientId, Error, ErrorCode, Timestamp};
+use percent_encoding::percent_decode_str;
+
+use crate::activity::{Operation, OperationKind};
+use crate::handle::HubHandle;
+use crate::http::{auth, body};
+
+/// A request's head with the hub that it is for.
+pub(super) struct Call<'a> {
+    handle: &'a HubHandle,
+    parts: &'a Parts,
+    segments: &'a [String],
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn new(handle: &'a HubHandle, parts: &'a Parts, segments: &'a [String]) -> Self {
+        Self {
+            handle,
+            parts,
+            segments,
+        }
+    }
+
+    pub(super) fn handle(&self) -> &'a HubHandle {
+        self.handle
+    }
+
+    /// Authenticates and performs one operation, under one lock: whatever else is wrong with a
+    /// request, one that is not authorized does not learn of it.
+    pub(super) async fn perform<R>(
+        &self,
+        operation: Operation<'_>,
+        f: impl FnOnce(&mut Hub, &mut Cx<'_>, &Principal) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        self.handle
+            .call(operation, |hub, cx| {
+                let caller = self.authenticate(hub, cx.now())?;
+                f(hub, cx, &caller)
+            })
+            .await
+    }
+
+    /// Who asks; refuses with `IotHubUnauthorizedAccess`, then with `InvalidProtocolVersion`
+    /// (`spec/service.md` 0.3, 1.1).
+    pub(super) fn authenticate(&self, hub: &Hub, now: Timestamp) -> Result<Principal, Error> {
+        let host = auth::host(self.parts);
+        let credentials = auth::credentials(&self.parts.headers);
+        let caller = hub.authenticate_service(now, host, self.segments, credentials)?;
+        let version = self.parameter(API_VERSION_PARAMETER);
+        if version.is_some_and(|version| is_valid_api_version(&version)) {
+            return Ok(caller);
+        }
+        let detail = "the query needs an api-version such as 2021-04-12";
+        Err(Error::new(ErrorCode::InvalidProtocolVersion, detail))
+    }
+
+    /// The body, if it is neither too large nor too late.
+    pub(super) async fn read(&self, body: Incoming, limit: usize) -> Result<Bytes, Error> {
+        body::read(&self.parts.headers, body, limit).await
+    }
+
+    /// The condition that the caller makes (`spec/service.md` 2.3).
+    pub(super) fn if_match(&self) -> IfMatch {
+        let header = self.parts.headers.get(IF_MATCH);
+        // What is not ASCII is no etag of ours, so that it matches none.
+        IfMatch::parse(header.map(|value| value.to_str().unwrap_or("?")))
+    }
+
+    /// A parameter of the query, decoded.
+    pub(super) fn parameter(&self, name: &str) -> Option<Cow<'a, str>> {
+        parameter(self.parts.uri.query().unwrap_or_default(), name)
+    }
+}
+
+/// The operation about `client`, or about nobody when the path names nobody that can exist.
+pub(super) fn about(kind: OperationKind, client: &Result<ClientId, Error>) -> Operation<'_> {
+    Operation {
+        kind,
+        client: client.as_ref().ok(),
+    }
+}
+
+/// The client, or why the path names none.
+pub(super) fn known(client: &Result<ClientId, Error>) -> Result<&ClientId, Error> {
+    client.as_ref().map_err(Clone::clone)
+}
+
+fn parameter<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
+    query
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, value)| percent_decode_str(value).decode_utf8_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_found_and_decoded() {
+        let query = "top=5&api-version=2021%2D04-12&flag";
+
+        assert_eq!(
+            parameter(query, "api-version").as_deref(),
+            Some("2021-04-12")
+        );
+        assert_eq!(parameter(query, "Top").as_deref(), Some("5"));
+        assert_eq!(parameter(query, "flag").as_deref(), Some(""));
+        assert_eq!(parameter(query, "version"), None);
+        assert_eq!(parameter("", "top"), None);
+    }
+}

@@ -1,0 +1,25 @@
+//! A local Azure IoT Hub.
+//!
+//! This crate is the process: listeners, endpoints, store, clock. What the hub decides is in
+//! `iothub-hub`, what is on the wire in `iothub-protocol`. [`Emulator`] is the entry point.
+
+pub mod activity;
+pub mod certificates;
+#[cfg(feature = "cli")]
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod emulator;
+pub mod faults;
+pub mod handle;
+pub mod http;
+pub mod mailbox;
+pub mod mqtt;
+#[cfg(feature = "observer")]
+pub mod observer;
+pub mod store;
+pub mod transport;
+
+pub use config::Config;
+pub use emulator::{Emulator, Ports};
+pub use handle::HubHandle;

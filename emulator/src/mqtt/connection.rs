@@ -1,0 +1,632 @@
+//! The IO loop of one connection: its stream, its timers, and its calls of the hub.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use iothub_hub::{CertificateFacts, ConnectRequest, Credentials, End, SessionId};
+use iothub_protocol::http::twin_error_body;
+use iothub_protocol::mqtt::codec::{DecodeError, decode_client, encode_server};
+use iothub_protocol::mqtt::packet::{
+    ClientPacket, ConnAckCode, Connect, Publish, QoS, ServerPacket,
+};
+use iothub_protocol::mqtt::username::UserName;
+use iothub_protocol::{Clock, Error, ErrorCode, Message, Timestamp, json};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
+
+use super::Settings;
+use super::read::read_burst;
+use super::refusal::connack_code;
+use super::session::{Request, Session, Violation, will_message};
+use crate::activity::OperationKind;
+use crate::certificates::ClientCertificate;
+use crate::handle::HubHandle;
+use crate::mailbox::{Mailbox, Step};
+use crate::transport::Peer;
+
+/// An MQTT 5 CONNACK with reason 0x84, Unsupported Protocol Version (`spec/device.md` 13).
+const CONNACK_V5_UNSUPPORTED: [u8; 5] = [0x20, 0x03, 0x00, 0x84, 0x00];
+
+/// Serves a connection to its end.
+pub(super) async fn serve<S>(
+    handle: &HubHandle,
+    settings: &Settings,
+    mut stream: S,
+    peer: &Peer,
+    shutdown: &CancellationToken,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let mut buffer = BytesMut::new();
+    let admitted = {
+        let deadline = handle.clock().now() + settings.connect_timeout;
+        tokio::select! {
+            admitted = admit(handle, settings, &mut stream, peer, &mut buffer) => admitted,
+            () = handle.clock().sleep_until(deadline) => {
+                tracing::info!(peer = %peer.address, "closed: no CONNECT in time");
+                None
+            }
+            () = shutdown.cancelled() => None,
+        }
+    };
+    let Some(admitted) = admitted else {
+        // The answer, if there was one, has been written; the peer may be gone already.
+        let _ = stream.shutdown().await;
+        return;
+    };
+
+    let client = admitted.session.client().clone();
+    let session = admitted.id;
+    let mut connection = Connection {
+        handle,
+        settings,
+        stream,
+        buffer,
+        out: BytesMut::new(),
+        batch: Batch::default(),
+        silence_limit: silence_limit(admitted.keep_alive, settings),
+        last_packet: handle.clock().now(),
+        admitted,
+    };
+    let ending = connection.run(shutdown).await;
+    tracing::debug!(%client, ?ending, "connection ended");
+    match &ending {
+        Ending::Goodbye => handle.disconnect(session, &client, End::Goodbye),
+        Ending::ByHub(code) => {
+            tracing::info!(%client, code = code.name(), "disconnected by hub");
+            // The hub knows already, unless it was the mailbox that overflowed.
+            handle.disconnect(session, &client, End::Lost);
+        }
+        Ending::Lost(reason) => {
+            tracing::info!(%client, reason, "connection lost");
+            handle.disconnect(session, &client, End::Lost);
+        }
+        Ending::Shutdown => handle.disconnect(session, &client, End::Goodbye),
+    }
+    // Best effort: the peer may be gone already.
+    let _ = connection.stream.shutdown().await;
+}
+
+/// A client that has been let in.
+struct Admitted {
+    session: Session,
+    id: SessionId,
+    mailbox: Arc<Mailbox>,
+    keep_alive: u16,
+    /// Twin operations need an api-version in the user name (`spec/device.md` 2.3).
+    has_api_version: bool,
+}
+
+struct Connection<'a, S> {
+    handle: &'a HubHandle,
+    settings: &'a Settings,
+    stream: S,
+    buffer: BytesMut,
+    out: BytesMut,
+    batch: Batch,
+    admitted: Admitted,
+    silence_limit: Duration,
+    last_packet: Timestamp,
+}
+
+/// Telemetry of one read, handed to the hub in one call.
+#[derive(Default)]
+struct Batch {
+    messages: Vec<Message>,
+    acks: Vec<u16>,
+    arena: BytesMut,
+}
+
+#[derive(Debug)]
+enum Ending {
+    Goodbye,
+    ByHub(ErrorCode),
+    Lost(String),
+    Shutdown,
+}
+
+impl From<Violation> for Ending {
+    fn from(violation: Violation) -> Self {
+        Self::Lost(violation.0)
+    }
+}
+
+/// Reads the CONNECT, asks the hub, answers. `None`: refused, and answered.
+async fn admit<S>(
+    handle: &HubHandle,
+    settings: &Settings,
+    stream: &mut S,
+    peer: &Peer,
+    buffer: &mut BytesMut,
+) -> Option<Admitted>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let packet = loop {
+        match decode_client(buffer, settings.packet_limit) {
+            Ok(Some(packet)) => break packet,
+            Ok(None) => {}
+            Err(error) => {
+                tracing::info!(peer = %peer.address, ?error, "refused: not a CONNECT");
+                refuse_undecodable(stream, &error).await;
+                return None;
+            }
+        }
+        match read_burst(stream, buffer).await {
+            Ok(0) | Err(_) => {
+                tracing::debug!(peer = %peer.address, "closed before its CONNECT");
+                return None;
+            }
+            Ok(_) => {}
+        }
+    };
+    let ClientPacket::Connect(connect) = packet else {
+        tracing::info!(peer = %peer.address, "closed: the first packet is not a CONNECT");
+        return None;
+    };
+    match enter(handle, peer, &connect).await {
+        Ok((admitted, resumed, step)) => {
+            let mut out = BytesMut::new();
+            let code = ConnAckCode::Accepted;
+            encode_server(
+                &ServerPacket::ConnAck {
+                    session_present: resumed,
+                    code,
+                },
+                &mut out,
+            );
+            tracing::debug!(client = %admitted.session.client(), ?step, resumed, "connected");
+            if stream.write_all(&out).await.is_err() {
+                let client = admitted.session.client();
+                handle.disconnect(admitted.id, client, End::Lost);
+                return None;
+            }
+            Some(admitted)
+        }
+        Err(error) => {
+            tracing::info!(
+                peer = %peer.address,
+                client = connect.client_id,
+                reason = error.detail,
+                "CONNECT refused"
+            );
+            let mut out = BytesMut::new();
+            let code = connack_code(error.code);
+            encode_server(
+                &ServerPacket::ConnAck {
+                    session_present: false,
+                    code,
+                },
+                &mut out,
+            );
+            let _ = stream.write_all(&out).await;
+            None
+        }
+    }
+}
+
+async fn refuse_undecodable<S: AsyncWrite + Unpin>(stream: &mut S, error: &DecodeError) {
+    let mut out = BytesMut::new();
+    match error {
+        DecodeError::UnsupportedProtocol { name, level: 5 } if name == "MQTT" => {
+            out.extend_from_slice(&CONNACK_V5_UNSUPPORTED);
+        }
+        DecodeError::UnsupportedProtocol { .. } => {
+            let code = ConnAckCode::UnacceptableProtocolVersion;
+            encode_server(
+                &ServerPacket::ConnAck {
+                    session_present: false,
+                    code,
+                },
+                &mut out,
+            );
+        }
+        DecodeError::TooLarge { .. } | DecodeError::Malformed(_) => return,
+    }
+    // The peer may be gone already.
+    let _ = stream.write_all(&out).await;
+}
+
+/// Asks the hub to let a client in.
+async fn enter(
+    handle: &HubHandle,
+    peer: &Peer,
+    connect: &Connect,
+) -> Result<(Admitted, bool, Step), Error> {
+    let unauthorized = |detail: String| Error::new(ErrorCode::IotHubUnauthorizedAccess, detail);
+    let text = connect.username.as_deref().unwrap_or_default();
+    let username = UserName::parse(text)
+        .map_err(|error| unauthorized(format!("user name {text:?}: {error}")))?;
+    let client = username.client;
+    if connect.client_id != client.to_string() {
+        return Err(unauthorized(format!(
+            "client id {:?} is not the {client} of the user name",
+            connect.client_id
+        )));
+    }
+    let will = match &connect.will {
+        None => None,
+        Some(will) => {
+            Some(will_message(will, &client).map_err(|Violation(reason)| unauthorized(reason))?)
+        }
+    };
+    let password = match connect.password.as_deref() {
+        None | Some([]) => None,
+        Some(password) => Some(
+            std::str::from_utf8(password)
+                .map_err(|_| unauthorized("the password is not UTF-8".into()))?,
+        ),
+    };
+    let certificate = match (&peer.tls, password) {
+        (Some(tls), None) => tls
+            .certificates
+            .first()
+            .and_then(|der| ClientCertificate::parse(der)),
+        (None, _) | (_, Some(_)) => None,
+    };
+    let certificate = certificate.map(CertificateFacts::from);
+    let credentials = match (password, &certificate) {
+        (Some(token), _) => Credentials::Token(token),
+        (None, Some(facts)) => Credentials::Certificate(facts),
+        (None, None) => Credentials::None,
+    };
+    let (presence, step) = handle
+        .connect(&client, |hub, now| {
+            let principal = hub.authenticate_client(now, &username.host, &client, credentials)?;
+            Ok(ConnectRequest {
+                client: client.clone(),
+                principal,
+                remember: !connect.clean_session,
+                will,
+                model_id: username.model_id.clone(),
+                transport: "mqtt",
+            })
+        })
+        .await?;
+    let connected = presence.connected;
+    let admitted = Admitted {
+        session: Session::new(client, connected.subscriptions),
+        id: connected.session,
+        mailbox: presence.mailbox,
+        keep_alive: connect.keep_alive,
+        has_api_version: username.api_version.is_some(),
+    };
+    Ok((admitted, connected.resumed, step))
+}
+
+/// One and a half times the keep-alive, at most the service's ceiling (`spec/device.md` 2.5).
+fn silence_limit(keep_alive: u16, settings: &Settings) -> Duration {
+    if keep_alive == 0 {
+        return settings.keep_alive_ceiling;
+    }
+    let limit = Duration::from_millis(u64::from(keep_alive) * 1500);
+    limit.min(settings.keep_alive_ceiling)
+}
+
+impl<S> Connection<'_, S>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    async fn run(&mut self, shutdown: &CancellationToken) -> Ending {
+        let clock = self.handle.clock().clone();
+        let mailbox = self.admitted.mailbox.clone();
+        let mut alarm = clock.sleep_until(self.last_packet + self.silence_limit);
+        // Packets may have come together with the CONNECT.
+        let mut pending = !self.buffer.is_empty();
+        loop {
+            if !pending {
+                tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => return Ending::Shutdown,
+                    // Dropping it loses nothing: the mailbox is looked at below.
+                    () = mailbox.changed() => {}
+                    () = &mut alarm => {
+                        let deadline = self.last_packet + self.silence_limit;
+                        if clock.now() >= deadline {
+                            return Ending::Lost("keep-alive expired".into());
+                        }
+                        alarm = clock.sleep_until(deadline);
+                    }
+                    read = read_burst(&mut self.stream, &mut self.buffer) => match read {
+                        Ok(0) => return Ending::Lost("closed without DISCONNECT".into()),
+                        Ok(_) => {}
+                        Err(error) => return Ending::Lost(error.to_string()),
+                    },
+                }
+            }
+            pending = false;
+            let ending = self.handle_burst().await.err();
+            self.drain_mailbox(None);
+            let closed = mailbox.closed();
+            if let Err(ending) = self.flush(shutdown, &mailbox).await {
+                return ending;
+            }
+            if let Some(code) = closed {
+                return Ending::ByHub(code);
+            }
+            if let Some(ending) = ending {
+                return ending;
+            }
+        }
+    }
+
+    /// Acts on every whole packet in the buffer.
+    async fn handle_burst(&mut self) -> Result<(), Ending> {
+        let result = self.handle_packets().await;
+        // What was sent before a packet that ends the connection still counts.
+        let stored = self.store_batch().await;
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
+        result.and(stored)
+    }
+
+    async fn handle_packets(&mut self) -> Result<(), Ending> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        self.last_packet = self.handle.clock().now();
+        self.batch.arena = BytesMut::with_capacity(self.buffer.len());
+        loop {
+            match decode_client(&mut self.buffer, self.settings.packet_limit) {
+                Ok(Some(ClientPacket::Publish(publish))) => self.handle_publish(publish).await?,
+                Ok(Some(packet)) => {
+                    self.store_batch().await?;
+                    self.handle_other(packet).await?;
+                }
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(Ending::Lost(format!("bad packet: {error:?}"))),
+            }
+        }
+    }
+
+    async fn handle_publish(&mut self, publish: Publish) -> Result<(), Ending> {
+        let batch = &mut self.batch;
+        let request = self
+            .admitted
+            .session
+            .handle_publish(&publish, &mut batch.arena)?;
+        if let Request::Telemetry(message) = request {
+            batch.messages.push(message);
+            if publish.qos == QoS::AtLeastOnce {
+                batch.acks.push(publish.packet_id);
+            }
+            return Ok(());
+        }
+        self.store_batch().await?;
+        match request {
+            Request::Telemetry(_) => {}
+            Request::MethodResponse { request, response } => {
+                let session = self.admitted.id;
+                let operation = OperationKind::AnswerMethod;
+                let client = self.admitted.session.client().clone();
+                let answered = self
+                    .handle
+                    .call_at(operation.on(&client), |hub, cx| {
+                        hub.complete_method(cx, session, request, response)
+                    })
+                    .await;
+                let step = self.step_of(answered.map(|((), step)| step))?;
+                self.drain_mailbox(step);
+                self.acknowledge(&publish);
+            }
+            Request::TwinGet { rid } => {
+                let session = self.admitted.id;
+                let document = self
+                    .twin_call(OperationKind::GetOwnTwin, |hub, cx| {
+                        hub.own_twin(cx, session)
+                    })
+                    .await;
+                self.reply_twin(
+                    &publish,
+                    rid,
+                    document.map(|(body, step)| (200, None, body, step)),
+                );
+            }
+            Request::PatchReported {
+                rid,
+                version,
+                patch,
+            } => {
+                let session = self.admitted.id;
+                let patched = match json::parse_object(&patch) {
+                    Err(error) => Err(error),
+                    Ok(patch) => {
+                        self.twin_call(OperationKind::PatchReported, |hub, cx| {
+                            hub.patch_reported(cx, session, &patch, version)
+                        })
+                        .await
+                    }
+                };
+                self.reply_twin(
+                    &publish,
+                    rid,
+                    patched.map(|(version, step)| (204, Some(version), Bytes::new(), step)),
+                );
+            }
+            Request::Ignore(what) => {
+                tracing::warn!(client = %self.admitted.session.client(), "ignored: {what}");
+                self.acknowledge(&publish);
+            }
+        }
+        Ok(())
+    }
+
+    async fn twin_call<R>(
+        &mut self,
+        operation: OperationKind,
+        f: impl FnOnce(&mut iothub_hub::Hub, &mut iothub_hub::Cx<'_>) -> Result<R, Error>,
+    ) -> Result<(R, Step), Error> {
+        if !self.admitted.has_api_version {
+            return Err(Error::new(
+                ErrorCode::ArgumentInvalid,
+                "twin operations need an api-version in the user name",
+            ));
+        }
+        let client = self.admitted.session.client();
+        self.handle.call_at(operation.on(client), f).await
+    }
+
+    /// PUBACK first, then the reply (`spec/device.md` 7.1).
+    fn reply_twin(
+        &mut self,
+        publish: &Publish,
+        rid: &str,
+        result: Result<(u16, Option<u64>, Bytes, Step), Error>,
+    ) {
+        let (status, version, body, step) = match result {
+            Ok((status, version, body, step)) => (status, version, body, Some(step)),
+            Err(error) => {
+                let now = self.handle.clock().now();
+                let body = twin_error_body(&error, &self.handle.tracking_id(), now);
+                (error.code.http_status(), None, body.into(), None)
+            }
+        };
+        self.drain_mailbox(step);
+        self.acknowledge(publish);
+        let session = &mut self.admitted.session;
+        session.encode_twin_response(status, rid, version, body, &mut self.out);
+    }
+
+    async fn handle_other(&mut self, packet: ClientPacket) -> Result<(), Ending> {
+        match packet {
+            ClientPacket::Subscribe(subscribe) => {
+                let (wanted, reply) = self.admitted.session.handle_subscribe(&subscribe)?;
+                let session = self.admitted.id;
+                let client = self.admitted.session.client().clone();
+                let done = self
+                    .handle
+                    .call_at(OperationKind::Subscribe.on(&client), |hub, cx| {
+                        hub.subscribe(cx, session, &wanted)
+                    })
+                    .await;
+                let step = self.step_of(done.map(|((), step)| step))?;
+                self.drain_mailbox(step);
+                encode_server(&reply, &mut self.out);
+            }
+            ClientPacket::Unsubscribe(unsubscribe) => {
+                let (unwanted, reply) = self.admitted.session.handle_unsubscribe(&unsubscribe);
+                let session = self.admitted.id;
+                let client = self.admitted.session.client().clone();
+                let done = self
+                    .handle
+                    .call_at(OperationKind::Unsubscribe.on(&client), |hub, cx| {
+                        hub.unsubscribe(cx, session, &unwanted)
+                    })
+                    .await;
+                let step = self.step_of(done.map(|((), step)| step))?;
+                self.drain_mailbox(step);
+                encode_server(&reply, &mut self.out);
+            }
+            ClientPacket::PingReq => encode_server(&ServerPacket::PingResp, &mut self.out),
+            // Nothing is sent again that is not acknowledged, so there is nothing to strike out.
+            ClientPacket::PubAck(_) => {}
+            ClientPacket::Disconnect => return Err(Ending::Goodbye),
+            ClientPacket::Connect(_) => return Err(Ending::Lost("a second CONNECT".into())),
+            ClientPacket::QoS2Handshake => {
+                return Err(Ending::Lost("a packet of the QoS 2 handshake".into()));
+            }
+            ClientPacket::Publish(_) => {
+                unreachable!("PUBLISH is handled where packets are told apart")
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands the telemetry of this read to the hub, then acknowledges it.
+    async fn store_batch(&mut self) -> Result<(), Ending> {
+        if self.batch.messages.is_empty() {
+            return Ok(());
+        }
+        let messages = std::mem::take(&mut self.batch.messages);
+        let session = self.admitted.id;
+        let client = self.admitted.session.client();
+        let stored = self
+            .handle
+            .call_at(OperationKind::SendTelemetry.on(client), |hub, cx| {
+                hub.ingest(cx, session, messages)
+            })
+            .await;
+        // MQTT 3.1.1 has no way to refuse a PUBLISH: a refusal ends the connection.
+        let step = self.step_of(stored.map(|((), step)| step))?;
+        self.drain_mailbox(step);
+        for packet_id in self.batch.acks.drain(..) {
+            encode_server(&ServerPacket::PubAck(packet_id), &mut self.out);
+        }
+        Ok(())
+    }
+
+    /// An operation that MQTT cannot answer with a refusal ends the connection.
+    fn step_of(&mut self, result: Result<Step, Error>) -> Result<Option<Step>, Ending> {
+        match result {
+            Ok(step) => Ok(Some(step)),
+            Err(error) => {
+                self.batch.acks.clear();
+                match self.admitted.mailbox.closed() {
+                    Some(code) => Err(Ending::ByHub(code)),
+                    None => Err(Ending::Lost(error.to_string())),
+                }
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, publish: &Publish) {
+        if publish.qos == QoS::AtLeastOnce {
+            encode_server(&ServerPacket::PubAck(publish.packet_id), &mut self.out);
+        }
+    }
+
+    /// Writes out what the hub has sent before the given step, or everything.
+    fn drain_mailbox(&mut self, before: Option<Step>) {
+        while let Some(delivery) = self.admitted.mailbox.take(before) {
+            self.admitted
+                .session
+                .encode_delivery(delivery, &mut self.out);
+        }
+    }
+
+    /// Sends what is to be sent. A peer that does not read does not hold up the end of its
+    /// connection: the hub's word, the keep-alive and shutdown are heard meanwhile.
+    async fn flush(
+        &mut self,
+        shutdown: &CancellationToken,
+        mailbox: &Mailbox,
+    ) -> Result<(), Ending> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let out = std::mem::take(&mut self.out);
+        let write = async {
+            self.stream.write_all(&out).await?;
+            self.stream.flush().await
+        };
+        let clock = self.handle.clock();
+        let deadline = clock.now() + self.silence_limit;
+        tokio::select! {
+            biased;
+            written = write => {
+                written.map_err(|error| Ending::Lost(format!("write: {error}")))
+            }
+            () = shutdown.cancelled() => Err(Ending::Shutdown),
+            code = closed(mailbox) => Err(Ending::ByHub(code)),
+            () = clock.sleep_until(deadline) => {
+                Err(Ending::Lost("the peer does not read".into()))
+            }
+        }
+    }
+}
+
+/// Completes when the hub has ended the session.
+fn closed(mailbox: &Mailbox) -> Pin<Box<dyn Future<Output = ErrorCode> + Send + '_>> {
+    Box::pin(async move {
+        loop {
+            if let Some(code) = mailbox.closed() {
+                return code;
+            }
+            mailbox.changed().await;
+        }
+    })
+}

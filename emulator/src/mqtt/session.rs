@@ -1,0 +1,407 @@
+//! From packets to what is asked of the hub, and from deliveries to packets. No IO, no hub.
+
+use bytes::{Bytes, BytesMut};
+use iothub_hub::{Delivery, Feature, Guarantee, Subscriptions};
+use iothub_protocol::method::MethodResponse;
+use iothub_protocol::mqtt::codec::encode_server;
+use iothub_protocol::mqtt::packet::{
+    Publish, QoS, ServerPacket, SubAckCode, Subscribe, Unsubscribe, Will,
+};
+use iothub_protocol::mqtt::topic::{self, DeviceTopic, HubTopic, TopicError};
+use iothub_protocol::property_bag::PropertyBag;
+use iothub_protocol::{ClientId, Message};
+
+/// What a connected client's packets mean.
+pub(super) struct Session {
+    client: ClientId,
+    subscriptions: Subscriptions,
+    last_packet_id: u16,
+}
+
+/// What a PUBLISH asks for.
+#[derive(Debug, PartialEq)]
+pub(super) enum Request<'a> {
+    /// Store this message.
+    Telemetry(Message),
+    /// The answer to a method call.
+    MethodResponse {
+        request: u32,
+        response: MethodResponse,
+    },
+    /// The client's twin.
+    TwinGet { rid: &'a str },
+    /// A patch of reported properties.
+    PatchReported {
+        rid: &'a str,
+        version: Option<u64>,
+        patch: Bytes,
+    },
+    /// Something that is dropped without a word to the client; the text is for the log.
+    Ignore(String),
+}
+
+/// Why a connection has to end; the text is for the log.
+#[derive(Debug, PartialEq)]
+pub(super) struct Violation(pub(super) String);
+
+impl Session {
+    pub(super) fn new(client: ClientId, subscriptions: Subscriptions) -> Self {
+        Self {
+            client,
+            subscriptions,
+            last_packet_id: 0,
+        }
+    }
+
+    pub(super) fn client(&self) -> &ClientId {
+        &self.client
+    }
+
+    /// Reads a PUBLISH. Bodies and bags of telemetry are copied into `arena`, so that stored
+    /// events do not hold on to the read buffer.
+    pub(super) fn handle_publish<'a>(
+        &self,
+        publish: &'a Publish,
+        arena: &mut BytesMut,
+    ) -> Result<Request<'a>, Violation> {
+        if publish.qos == QoS::ExactlyOnce {
+            return Err(Violation("PUBLISH with QoS 2".into()));
+        }
+        let topic = publish.topic();
+        match DeviceTopic::parse(topic, &self.client) {
+            Ok(DeviceTopic::Telemetry { bag }) => {
+                let (dup, retain) = (publish.dup, publish.retain);
+                Ok(Request::Telemetry(message(
+                    bag,
+                    &publish.payload,
+                    dup,
+                    retain,
+                    arena,
+                )))
+            }
+            Ok(DeviceTopic::MethodResponse { status, rid }) => Ok(method_response(
+                status,
+                rid,
+                // The read buffer must not outlive the burst.
+                Bytes::copy_from_slice(&publish.payload),
+            )),
+            Ok(DeviceTopic::TwinGet { rid }) => Ok(Request::TwinGet { rid }),
+            Ok(DeviceTopic::TwinPatchReported { rid, version }) => Ok(Request::PatchReported {
+                rid,
+                version,
+                patch: publish.payload.clone(),
+            }),
+            // The real hub drops such an answer and lets the caller time out (spec/device.md 6.3).
+            Err(TopicError::Malformed(what)) if topic.starts_with("$iothub/methods/res/") => {
+                Ok(Request::Ignore(format!("PUBLISH to {topic:?}: {what}")))
+            }
+            Err(TopicError::Malformed(what)) => {
+                Err(Violation(format!("PUBLISH to {topic:?}: {what}")))
+            }
+            Err(TopicError::OtherIdentity) => Err(Violation(format!(
+                "PUBLISH to {topic:?}, which is not {}'s",
+                self.client
+            ))),
+            Err(TopicError::Unknown) => Err(Violation(format!(
+                "PUBLISH to {topic:?}, which is no topic of the hub"
+            ))),
+        }
+    }
+
+    /// Reads a SUBSCRIBE: what to ask of the hub, and the packet to answer with once it is done.
+    /// QoS 2 is granted as 1 (`spec/device.md` 2.8). The hub ends a connection that asks for
+    /// something unknown.
+    pub(super) fn handle_subscribe(
+        &mut self,
+        subscribe: &Subscribe,
+    ) -> Result<(Vec<(Feature, Guarantee)>, ServerPacket), Violation> {
+        let mut wanted = Vec::new();
+        let mut codes = Vec::with_capacity(subscribe.filters.len());
+        for (filter, qos) in &subscribe.filters {
+            let features = self.features(filter).ok_or_else(|| {
+                Violation(format!(
+                    "SUBSCRIBE to {filter:?}, which is no filter of the hub"
+                ))
+            })?;
+            let (guarantee, granted) = match qos {
+                QoS::AtMostOnce => (Guarantee::AtMostOnce, QoS::AtMostOnce),
+                QoS::AtLeastOnce | QoS::ExactlyOnce => (Guarantee::AtLeastOnce, QoS::AtLeastOnce),
+            };
+            for &feature in features {
+                self.subscriptions.set(feature, Some(guarantee));
+                wanted.push((feature, guarantee));
+            }
+            codes.push(SubAckCode::Granted(granted));
+        }
+        Ok((
+            wanted,
+            ServerPacket::SubAck {
+                packet_id: subscribe.packet_id,
+                codes,
+            },
+        ))
+    }
+
+    /// Reads an UNSUBSCRIBE; filters that mean nothing are acknowledged like the others.
+    pub(super) fn handle_unsubscribe(
+        &mut self,
+        unsubscribe: &Unsubscribe,
+    ) -> (Vec<Feature>, ServerPacket) {
+        let mut unwanted = Vec::new();
+        for filter in &unsubscribe.filters {
+            for &feature in self.features(filter).unwrap_or_default() {
+                self.subscriptions.set(feature, None);
+                unwanted.push(feature);
+            }
+        }
+        (unwanted, ServerPacket::UnsubAck(unsubscribe.packet_id))
+    }
+
+    /// Writes what the hub sends to the client.
+    pub(super) fn encode_delivery(&mut self, delivery: Delivery, out: &mut BytesMut) {
+        match delivery {
+            Delivery::MethodRequest {
+                request,
+                name,
+                payload,
+            } => {
+                let topic = HubTopic::MethodRequest {
+                    name: name.to_string(),
+                    rid: format!("{request:x}"),
+                };
+                // The real hub delivers methods at QoS 0 whatever was granted (spec/device.md 6.3).
+                self.encode_publish(&topic, QoS::AtMostOnce, payload, out);
+            }
+            Delivery::DesiredChanged { version, patch } => {
+                let topic = HubTopic::DesiredChanged { version };
+                self.encode_publish(&topic, self.granted(Feature::DesiredChanges), patch, out);
+            }
+        }
+    }
+
+    /// Writes the reply to a twin request; dropped when the client does not listen for it
+    /// (`spec/device.md` 7.1).
+    pub(super) fn encode_twin_response(
+        &mut self,
+        status: u16,
+        rid: &str,
+        version: Option<u64>,
+        body: Bytes,
+        out: &mut BytesMut,
+    ) {
+        if self.subscriptions.get(Feature::TwinResponses).is_none() {
+            return;
+        }
+        let topic = HubTopic::TwinResponse {
+            status,
+            rid: rid.to_owned(),
+            version,
+        };
+        self.encode_publish(&topic, self.granted(Feature::TwinResponses), body, out);
+    }
+
+    fn encode_publish(&mut self, topic: &HubTopic, qos: QoS, payload: Bytes, out: &mut BytesMut) {
+        let packet_id = match qos {
+            QoS::AtMostOnce => 0,
+            QoS::AtLeastOnce | QoS::ExactlyOnce => {
+                self.last_packet_id = self.last_packet_id.checked_add(1).unwrap_or(1);
+                self.last_packet_id
+            }
+        };
+        let topic = topic.to_string().into();
+        let publish = Publish {
+            dup: false,
+            qos,
+            retain: false,
+            topic,
+            packet_id,
+            payload,
+        };
+        encode_server(&ServerPacket::Publish(publish), out);
+    }
+
+    fn granted(&self, feature: Feature) -> QoS {
+        match self.subscriptions.get(feature) {
+            Some(Guarantee::AtLeastOnce) => QoS::AtLeastOnce,
+            Some(Guarantee::AtMostOnce) | None => QoS::AtMostOnce,
+        }
+    }
+
+    fn features(&self, filter: &str) -> Option<&'static [Feature]> {
+        Some(match topic::Feature::parse_filter(filter, &self.client)? {
+            topic::Feature::Methods => &[Feature::Methods],
+            topic::Feature::TwinResponses => &[Feature::TwinResponses],
+            topic::Feature::DesiredChanges => &[Feature::DesiredChanges],
+            topic::Feature::C2d => &[Feature::C2d],
+            topic::Feature::Inputs => &[Feature::Inputs],
+            topic::Feature::C2dAndInputs => &[Feature::C2d, Feature::Inputs],
+        })
+    }
+}
+
+/// The message of a will, or why there can be no such will (`spec/device.md` 2.7).
+pub(super) fn will_message(will: &Will, client: &ClientId) -> Result<Message, Violation> {
+    if will.qos == QoS::ExactlyOnce {
+        return Err(Violation("will with QoS 2".into()));
+    }
+    match DeviceTopic::parse(&will.topic, client) {
+        Ok(DeviceTopic::Telemetry { bag }) => {
+            let mut arena = BytesMut::new();
+            Ok(message(bag, &will.payload, false, will.retain, &mut arena))
+        }
+        Ok(_) | Err(_) => Err(Violation(format!(
+            "will for {:?}, which is not {client}'s telemetry",
+            will.topic
+        ))),
+    }
+}
+
+fn message(bag: &str, body: &[u8], dup: bool, retain: bool, arena: &mut BytesMut) -> Message {
+    arena.extend_from_slice(bag.as_bytes());
+    let bag = arena.split().freeze();
+    arena.extend_from_slice(body);
+    let body = arena.split().freeze();
+    let mut properties =
+        PropertyBag::from_encoded(bag).expect("a topic that has been decoded is UTF-8");
+    if retain {
+        properties.push("mqtt-retain", "true");
+    }
+    if dup {
+        properties.push("mqtt-dup", "true");
+    }
+    Message { properties, body }
+}
+
+fn method_response<'a>(status: i32, rid: &str, payload: Bytes) -> Request<'a> {
+    // Request ids are lower-case hexadecimal, compared ignoring case (spec/device.md 6.2).
+    match u32::from_str_radix(rid, 16) {
+        Ok(request) => {
+            let response = MethodResponse::from_device(status, payload);
+            Request::MethodResponse { request, response }
+        }
+        Err(_) => Request::Ignore(format!("method response to the unknown request {rid:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use iothub_protocol::mqtt::codec::decode_server;
+
+    use super::*;
+
+    fn session(subscribed: &[(Feature, Guarantee)]) -> Session {
+        let mut subscriptions = Subscriptions::default();
+        for &(feature, guarantee) in subscribed {
+            subscriptions.set(feature, Some(guarantee));
+        }
+        Session::new(ClientId::parse("d1").unwrap(), subscriptions)
+    }
+
+    fn publish(topic: &str, payload: &str) -> Publish {
+        Publish {
+            dup: false,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            topic: topic.to_owned().into(),
+            packet_id: 0,
+            payload: payload.to_owned().into(),
+        }
+    }
+
+    fn sent(out: &mut BytesMut) -> Publish {
+        match decode_server(out, 1 << 20).unwrap() {
+            Some(ServerPacket::Publish(publish)) => publish,
+            other => panic!("expected a PUBLISH, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_method_request_has_a_short_hexadecimal_id_and_qos_0() {
+        let mut session = session(&[(Feature::Methods, Guarantee::AtLeastOnce)]);
+        let mut out = BytesMut::new();
+        let delivery = Delivery::MethodRequest {
+            request: 31,
+            name: "reboot".into(),
+            payload: "{}".into(),
+        };
+
+        session.encode_delivery(delivery, &mut out);
+
+        let publish = sent(&mut out);
+        assert_eq!(publish.topic(), "$iothub/methods/POST/reboot/?$rid=1f");
+        assert_eq!(
+            (publish.qos, &publish.payload[..]),
+            (QoS::AtMostOnce, &b"{}"[..])
+        );
+    }
+
+    #[test]
+    fn desired_changes_are_sent_at_the_granted_level_with_fresh_packet_ids() {
+        let mut session = session(&[(Feature::DesiredChanges, Guarantee::AtLeastOnce)]);
+        let mut out = BytesMut::new();
+
+        for version in [2, 3] {
+            let delivery = Delivery::DesiredChanged {
+                version,
+                patch: "{}".into(),
+            };
+            session.encode_delivery(delivery, &mut out);
+        }
+
+        let (first, second) = (sent(&mut out), sent(&mut out));
+        assert_eq!(
+            first.topic(),
+            "$iothub/twin/PATCH/properties/desired/?$version=2"
+        );
+        assert_eq!((first.qos, first.packet_id), (QoS::AtLeastOnce, 1));
+        assert_eq!((second.qos, second.packet_id), (QoS::AtLeastOnce, 2));
+    }
+
+    #[test]
+    fn packet_ids_wrap_around_to_one() {
+        let mut session = session(&[(Feature::TwinResponses, Guarantee::AtLeastOnce)]);
+        session.last_packet_id = u16::MAX;
+        let mut out = BytesMut::new();
+
+        session.encode_twin_response(204, "1", Some(2), Bytes::new(), &mut out);
+
+        assert_eq!(sent(&mut out).packet_id, 1);
+    }
+
+    #[test]
+    fn method_ids_are_compared_ignoring_case_and_bad_ones_ignored() {
+        let session = session(&[]);
+        let read = |topic: &str| {
+            let publish = publish(topic, "1");
+            let request = session.handle_publish(&publish, &mut BytesMut::new());
+            match request {
+                Ok(Request::MethodResponse { request, .. }) => Some(request),
+                Ok(Request::Ignore(_)) => None,
+                other => panic!("{topic}: {other:?}"),
+            }
+        };
+
+        assert_eq!(read("$iothub/methods/res/200/?$rid=1F"), Some(31));
+        assert_eq!(read("$iothub/methods/res/200/?$rid=zz"), None);
+        assert_eq!(read("$iothub/methods/res/abc/?$rid=1"), None);
+    }
+
+    #[test]
+    fn stored_messages_do_not_share_the_read_buffer() {
+        let session = session(&[]);
+        let read_buffer = Bytes::from(vec![b'x'; 64 * 1024]);
+        let publish = Publish {
+            payload: read_buffer.slice(..10),
+            ..publish("devices/d1/messages/events/k=v", "")
+        };
+        let mut arena = BytesMut::with_capacity(64);
+
+        let Ok(Request::Telemetry(message)) = session.handle_publish(&publish, &mut arena) else {
+            panic!("telemetry was not recognized");
+        };
+        drop(publish);
+
+        assert!(read_buffer.is_unique(), "a stored message would pin 64 KiB");
+        assert_eq!(message.body.len(), 10);
+    }
+}

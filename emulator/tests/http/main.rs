@@ -1,0 +1,17 @@
+//! The HTTP endpoint, byte by byte, over in-memory pipes and a clock that stands.
+
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "what fails in a test panics, and its modules are nobody's interface"
+)]
+
+mod client;
+mod control;
+mod errors;
+mod events;
+mod hub;
+mod methods;
+mod registry;
+mod transport;
+mod twins;

@@ -1,0 +1,6 @@
+//! The MQTT endpoint, byte by byte on a socket.
+#![allow(clippy::unwrap_used, reason = "a test says what it needs")]
+
+mod client;
+mod connect;
+mod traffic;

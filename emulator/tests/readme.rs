@@ -1,0 +1,150 @@
+//! The tables of `README.md` say what the code does.
+#![cfg(feature = "cli")]
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::Duration;
+
+use iothub_emulator::{Config, Emulator};
+use iothub_protocol::{Clock, sas};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const README: &str = include_str!("../../README.md");
+const ROUTES: &str = include_str!("../src/http/route.rs");
+
+/// The cells of every table row whose first cell begins with one of `starts`, back quotes included.
+fn rows(starts: &[&str]) -> Vec<Vec<&'static str>> {
+    README
+        .lines()
+        .filter_map(|line| line.strip_prefix("| "))
+        .filter(|line| starts.iter().any(|start| line.starts_with(start)))
+        .map(|line| {
+            let cells = line.trim_end_matches('|').split(" | ");
+            cells.map(str::trim).collect()
+        })
+        .collect()
+}
+
+fn unquoted(cell: &str) -> &str {
+    cell.trim_matches('`')
+}
+
+/// Operations of the REST tables, with whether they are said to be emulated.
+fn operations() -> Vec<(&'static str, bool)> {
+    rows(&["`GET /", "`PUT /", "`POST /", "`PATCH /", "`DELETE /"])
+        .into_iter()
+        .filter(|row| !row[0].contains("/_emulator/") && !row[0].contains("`, `"))
+        .map(|row| (unquoted(row[0]), row[1] == "yes"))
+        .collect()
+}
+
+#[test]
+fn what_is_not_emulated_yet_is_what_the_routes_say() {
+    let (code, _tests) = ROUTES.split_once("#[cfg(test)]").unwrap();
+    let in_code: BTreeSet<&str> = code
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .filter(|text| text.contains(" /"))
+        .collect();
+
+    let in_readme: BTreeSet<&str> = operations()
+        .into_iter()
+        .filter(|(_, emulated)| !emulated)
+        .map(|(operation, _)| operation)
+        .collect();
+
+    assert_eq!(in_readme, in_code);
+}
+
+#[tokio::test]
+async fn an_operation_is_refused_as_not_emulated_exactly_when_the_table_says_so() {
+    let emulator = Emulator::start(Config::default()).await.unwrap();
+    let token = owner_token(&emulator);
+
+    for (operation, emulated) in operations() {
+        let answer = ask(emulator.ports().http, operation, &token).await;
+
+        assert_eq!(
+            answer.contains("not emulated"),
+            !emulated,
+            "{operation}: {answer}"
+        );
+    }
+
+    emulator.shutdown().await.unwrap();
+}
+
+fn owner_token(emulator: &Emulator) -> String {
+    let owner = &Config::default().all_policies()[0];
+    let expiry = emulator.handle().clock().now() + Duration::from_secs(3600);
+    sas::sign("localhost", expiry, Some(&owner.name), &owner.primary)
+}
+
+/// The whole answer to an operation on ids that do not exist.
+async fn ask(port: u16, operation: &str, token: &str) -> String {
+    let (method, path) = operation.split_once(' ').unwrap();
+    let path = path.replace(['{', '}'], "");
+    let request = format!(
+        "{method} {path}?api-version=2021-04-12 HTTP/1.1\r\nHost: localhost\r\n\
+         Authorization: {token}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\
+         Connection: close\r\n\r\n{{}}"
+    );
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[test]
+fn the_settings_table_has_every_flag_with_its_variable_and_default() {
+    let output = Command::new(env!("CARGO_BIN_EXE_iothub-emulator"))
+        .args(["serve", "--help"])
+        .output()
+        .unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let in_help: BTreeSet<(String, String)> = flags(&help)
+        .into_iter()
+        .map(|(flag, text)| (flag, between(&text, "[env: ", "=").unwrap_or_default()))
+        .collect();
+
+    let table = rows(&["`--"]);
+    let in_readme: BTreeSet<(String, String)> = table
+        .iter()
+        .map(|row| (unquoted(row[0]).to_owned(), unquoted(row[1]).to_owned()))
+        .collect();
+
+    assert_eq!(in_readme, in_help);
+    for (flag, text) in flags(&help) {
+        // Those that a sentence describes stand in words in the table.
+        let default = between(&text, "[default: ", "]").filter(|text| !text.contains(' '));
+        let row = table.iter().find(|row| unquoted(row[0]) == flag).unwrap();
+        if let Some(default) = default {
+            assert_eq!(unquoted(row[2]), default, "{flag}");
+        }
+    }
+}
+
+/// Every long flag of a help text that has an environment variable, with what is said of it.
+fn flags(help: &str) -> Vec<(String, String)> {
+    let mut flags: Vec<(String, String)> = Vec::new();
+    for line in help.lines().map(str::trim) {
+        if line.starts_with("--") {
+            let flag = line.split_whitespace().next().unwrap_or_default();
+            flags.push((flag.to_owned(), String::new()));
+        }
+        if let Some((_, text)) = flags.last_mut() {
+            text.push_str(line);
+            text.push(' ');
+        }
+    }
+    flags.retain(|(_, text)| text.contains("[env: "));
+    flags
+}
+
+fn between(text: &str, before: &str, after: &str) -> Option<String> {
+    let (_, rest) = text.split_once(before)?;
+    Some(rest.split_once(after)?.0.to_owned())
+}

@@ -1,0 +1,129 @@
+package conformance;
+
+import com.google.gson.JsonArray;
+import com.google.gson.JsonElement;
+import com.google.gson.JsonObject;
+import com.google.gson.JsonParser;
+import com.microsoft.azure.sdk.iot.service.methods.DirectMethodRequestOptions;
+import com.microsoft.azure.sdk.iot.service.methods.DirectMethodResponse;
+import com.microsoft.azure.sdk.iot.service.methods.DirectMethodsClient;
+import com.microsoft.azure.sdk.iot.service.registry.RegistryClient;
+import com.microsoft.azure.sdk.iot.service.twin.TwinClient;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.UUID;
+
+/**
+ * What the tests know about the running emulator: where it is and what it has seen.
+ *
+ * <p>The SDKs under test talk to the stock ports by connection string alone. Only telemetry is read
+ * back and connections are dropped through the emulator's control API, because no SDK can do either.
+ */
+final class Hub {
+    /** Longest wait, in seconds, for anything that is bound to happen. */
+    static final int LIMIT = 30;
+
+    /**
+     * The host name of device connection strings. The Java device SDK refuses a name without a dot,
+     * so {@code localhost} is out; the service SDK takes it.
+     */
+    static final String DEVICE_HOST = "127.0.0.1";
+
+    private static final JsonObject READY = readyFile();
+    private static final HttpClient HTTP = HttpClient.newHttpClient();
+
+    static final RegistryClient REGISTRY = new RegistryClient(connectionString("iothubowner"));
+    static final TwinClient TWINS = new TwinClient(connectionString("iothubowner"));
+    static final DirectMethodsClient METHODS = new DirectMethodsClient(connectionString("iothubowner"));
+
+    private Hub() {}
+
+    static String connectionString(String policy) {
+        return READY.getAsJsonObject("connection_strings").get(policy).getAsString();
+    }
+
+    static String hostName() {
+        return READY.get("hostname").getAsString();
+    }
+
+
+    /** An identifier that no other test uses. */
+    static String randomId() {
+        return "java-" + UUID.randomUUID().toString().substring(0, 13);
+    }
+
+    /** Calls a method of a device; waits for it to connect and subscribe. */
+    static DirectMethodResponse invoke(String deviceId, String method, Object payload) throws Exception {
+        return METHODS.invoke(deviceId, method, options(payload, LIMIT, LIMIT));
+    }
+
+    static DirectMethodRequestOptions options(Object payload, int connectTimeout, int responseTimeout) {
+        return DirectMethodRequestOptions.builder()
+            .payload(payload)
+            .methodConnectTimeoutSeconds(connectTimeout)
+            .methodResponseTimeoutSeconds(responseTimeout)
+            .build();
+    }
+
+    /**
+     * Every telemetry event of a device and its modules, oldest first. A message is stored before its
+     * PUBACK, so an acknowledged one is always here.
+     */
+    static List<JsonObject> events(String deviceId) throws Exception {
+        return control("GET", "events?from=earliest&device=" + deviceId).lines()
+            .filter(line -> !line.isEmpty())
+            .map(line -> JsonParser.parseString(line).getAsJsonObject())
+            .toList();
+    }
+
+    /** The bodies of {@link #events}. */
+    static List<String> bodies(String deviceId) throws Exception {
+        return events(deviceId).stream().map(event -> event.get("body").getAsString()).toList();
+    }
+
+    /** Cuts the device's connection, as a broken network would. */
+    static void drop(String deviceId) throws Exception {
+        control("DELETE", "connections/" + deviceId);
+    }
+
+    /** How many sessions a client ({@code device} or {@code device/module}) has. */
+    static long connections(String client) throws Exception {
+        JsonArray sessions = JsonParser.parseString(control("GET", "connections")).getAsJsonArray();
+        long count = 0;
+        for (JsonElement session : sessions) {
+            if (session.getAsJsonObject().get("client").getAsString().equals(client)) {
+                count++;
+            }
+        }
+        return count;
+    }
+
+    private static String control(String verb, String path) throws Exception {
+        int port = READY.getAsJsonObject("ports").get("https").getAsInt();
+        URI uri = URI.create("https://" + hostName() + ":" + port + "/_emulator/" + path);
+        HttpRequest request = HttpRequest.newBuilder(uri)
+            .method(verb, HttpRequest.BodyPublishers.noBody())
+            .build();
+        HttpResponse<String> response = HTTP.send(request, HttpResponse.BodyHandlers.ofString());
+        if (response.statusCode() >= 300) {
+            throw new IOException(verb + " " + uri + ": " + response.statusCode() + " " + response.body());
+        }
+        return response.body();
+    }
+
+    private static JsonObject readyFile() {
+        try {
+            Path file = Path.of(System.getenv("CONFORMANCE_READY_FILE"));
+            return JsonParser.parseString(Files.readString(file)).getAsJsonObject();
+        } catch (IOException error) {
+            throw new UncheckedIOException(error);
+        }
+    }
+}

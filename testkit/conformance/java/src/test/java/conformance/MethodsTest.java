@@ -1,0 +1,141 @@
+package conformance;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.google.gson.JsonElement;
+import com.google.gson.JsonNull;
+import com.google.gson.JsonParser;
+import com.microsoft.azure.sdk.iot.device.DeviceClient;
+import com.microsoft.azure.sdk.iot.device.InternalClient;
+import com.microsoft.azure.sdk.iot.device.twin.DirectMethodResponse;
+import com.microsoft.azure.sdk.iot.service.exceptions.ErrorCodeDescription;
+import com.microsoft.azure.sdk.iot.service.exceptions.IotHubGatewayTimeoutException;
+import com.microsoft.azure.sdk.iot.service.exceptions.IotHubNotFoundException;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Test;
+
+/** Direct methods from the service SDK to the device SDK. */
+class MethodsTest {
+    @Test
+    void payloadAndStatusTravelBothWays() throws Exception {
+        try (TestDevice device = TestDevice.register()) {
+            echo(device.open(), 418);
+
+            for (Object payload : List.of(Map.of("delay", 5), List.of(1, 2), "text", 7, true)) {
+                var response = Hub.invoke(device.id, "echo", payload);
+                assertEquals(418, response.getStatus());
+                assertEquals(json(payload), response.getPayloadAsJsonElement());
+            }
+        }
+    }
+
+    @Test
+    void aMissingPayloadIsNullForTheDevice() throws Exception {
+        try (TestDevice device = TestDevice.register()) {
+            DeviceClient client = device.open();
+            CompletableFuture<JsonElement> received = new CompletableFuture<>();
+            client.subscribeToMethods((name, payload, context) -> {
+                received.complete(payload.getPayloadAsJsonElement());
+                return new DirectMethodResponse(200, Map.of());
+            }, null);
+
+            assertEquals(200, Hub.invoke(device.id, "bare", null).getStatus());
+
+            JsonElement payload = received.get(Hub.LIMIT, TimeUnit.SECONDS);
+            assertTrue(payload == null || payload.isJsonNull(), () -> "payload was " + payload);
+        }
+    }
+
+    @Test
+    void anOfflineDeviceIsNotOnline() throws Exception {
+        try (TestDevice device = TestDevice.register()) {
+            var error = assertThrows(
+                IotHubNotFoundException.class,
+                () -> Hub.METHODS.invoke(device.id, "echo", Hub.options("x", 0, Hub.LIMIT)));
+
+            assertEquals(ErrorCodeDescription.DeviceNotOnline, error.getErrorCodeDescription());
+        }
+    }
+
+    @Test
+    void anUnknownDeviceIsNotFound() {
+        var error = assertThrows(
+            IotHubNotFoundException.class, () -> Hub.invoke(Hub.randomId(), "echo", "x"));
+
+        assertEquals(ErrorCodeDescription.DeviceNotFound, error.getErrorCodeDescription());
+    }
+
+    @Test
+    void aSilentDeviceTimesOut() throws Exception {
+        CountDownLatch finished = new CountDownLatch(1);
+        try (TestDevice device = TestDevice.register()) {
+            DeviceClient client = device.open();
+            client.subscribeToMethods((name, payload, context) -> {
+                awaitQuietly(finished);
+                return new DirectMethodResponse(200, null);
+            }, null);
+
+            assertThrows(
+                IotHubGatewayTimeoutException.class,
+                () -> Hub.METHODS.invoke(device.id, "ignored", Hub.options("x", 0, 5)));
+            finished.countDown();
+        }
+    }
+
+    @Test
+    void aCallWaitsForTheDeviceToConnect() throws Exception {
+        try (TestDevice device = TestDevice.register()) {
+            var call = CompletableFuture.supplyAsync(() -> {
+                try {
+                    return Hub.invoke(device.id, "late", 1);
+                } catch (Exception error) {
+                    throw new AssertionError(error);
+                }
+            });
+
+            echo(device.open(), 200);
+
+            assertEquals(json(1), call.get(Hub.LIMIT, TimeUnit.SECONDS).getPayloadAsJsonElement());
+        }
+    }
+
+    @Test
+    void aModuleAnswersItsOwnMethods() throws Exception {
+        try (TestDevice device = TestDevice.register()) {
+            echo(device.open(), 201);
+            echo(device.openModule("m1"), 202);
+            var options = Hub.options("x", Hub.LIMIT, Hub.LIMIT);
+
+            assertEquals(202, Hub.METHODS.invoke(device.id, "m1", "echo", options).getStatus());
+            assertEquals(201, Hub.METHODS.invoke(device.id, "echo", options).getStatus());
+            var error = assertThrows(
+                IotHubNotFoundException.class,
+                () -> Hub.METHODS.invoke(device.id, "nobody", "echo", options));
+            assertEquals(ErrorCodeDescription.ModuleNotFound, error.getErrorCodeDescription());
+        }
+    }
+
+    private static void echo(InternalClient client, int status) throws Exception {
+        client.subscribeToMethods(
+            (name, payload, context) -> new DirectMethodResponse(status, payload.getPayloadAsJsonElement()),
+            null);
+    }
+
+    private static JsonElement json(Object value) {
+        return value == null ? JsonNull.INSTANCE : JsonParser.parseString(new com.google.gson.Gson().toJson(value));
+    }
+
+    private static void awaitQuietly(CountDownLatch latch) {
+        try {
+            latch.await(Hub.LIMIT, TimeUnit.SECONDS);
+        } catch (InterruptedException interrupted) {
+            Thread.currentThread().interrupt();
+        }
+    }
+}

@@ -1,0 +1,85 @@
+package conformance;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.microsoft.azure.sdk.iot.service.auth.AuthenticationType;
+import com.microsoft.azure.sdk.iot.service.exceptions.IotHubConflictException;
+import com.microsoft.azure.sdk.iot.service.exceptions.IotHubNotFoundException;
+import com.microsoft.azure.sdk.iot.service.exceptions.IotHubPreconditionFailedException;
+import com.microsoft.azure.sdk.iot.service.exceptions.IotHubUnauthorizedException;
+import com.microsoft.azure.sdk.iot.service.registry.Device;
+import com.microsoft.azure.sdk.iot.service.registry.DeviceStatus;
+import com.microsoft.azure.sdk.iot.service.registry.Module;
+import com.microsoft.azure.sdk.iot.service.registry.RegistryClient;
+import org.junit.jupiter.api.Test;
+
+/** Identity registry through the service SDK. */
+class RegistryTest {
+    @Test
+    void aDeviceIsCreatedReadUpdatedAndDeleted() throws Exception {
+        Device created = Hub.REGISTRY.addDevice(new Device(Hub.randomId()));
+        String id = created.getDeviceId();
+        assertEquals(DeviceStatus.Enabled, created.getStatus());
+        assertThrows(IotHubConflictException.class, () -> Hub.REGISTRY.addDevice(new Device(id)));
+
+        created.setStatus(DeviceStatus.Disabled);
+        Device updated = Hub.REGISTRY.updateDevice(created);
+        assertEquals(DeviceStatus.Disabled, updated.getStatus());
+        assertEquals(created.getPrimaryKey(), updated.getPrimaryKey());
+        assertNotEquals(created.getETag(), updated.getETag());
+
+        assertThrows(IotHubPreconditionFailedException.class, () -> Hub.REGISTRY.removeDevice(created));
+        Hub.REGISTRY.removeDevice(Hub.REGISTRY.getDevice(id));
+        assertThrows(IotHubNotFoundException.class, () -> Hub.REGISTRY.getDevice(id));
+        assertThrows(IotHubNotFoundException.class, () -> Hub.REGISTRY.removeDevice(id));
+    }
+
+    @Test
+    void aThumbprintMakesASelfSignedDevice() throws Exception {
+        Device device = new Device(Hub.randomId(), AuthenticationType.SELF_SIGNED);
+        device.setThumbprint("A".repeat(40), "B".repeat(40));
+
+        Device created = Hub.REGISTRY.addDevice(device);
+
+        assertEquals(AuthenticationType.SELF_SIGNED, created.getAuthenticationType());
+        assertEquals("A".repeat(40), created.getPrimaryThumbprint());
+    }
+
+    @Test
+    void aModuleIsCreatedReadAndDeleted() throws Exception {
+        try (TestDevice device = TestDevice.register()) {
+            Hub.REGISTRY.addModule(new Module(device.id, "m1"));
+
+            assertEquals("m1", Hub.REGISTRY.getModule(device.id, "m1").getId());
+            assertEquals(1, Hub.REGISTRY.getModulesOnDevice(device.id).size());
+            assertThrows(
+                IotHubConflictException.class,
+                () -> Hub.REGISTRY.addModule(new Module(device.id, "m1")));
+
+            Hub.REGISTRY.removeModule(device.id, "m1");
+            assertTrue(Hub.REGISTRY.getModulesOnDevice(device.id).isEmpty());
+        }
+    }
+
+    @Test
+    void aPolicyKeyPermitsItsOwnOperationsOnly() throws Exception {
+        try (TestDevice device = TestDevice.register()) {
+            RegistryClient reader = new RegistryClient(Hub.connectionString("registryRead"));
+            RegistryClient service = new RegistryClient(Hub.connectionString("service"));
+
+            assertEquals(device.id, reader.getDevice(device.id).getDeviceId());
+            assertThrows(IotHubUnauthorizedException.class, () -> reader.removeDevice(device.id));
+            assertThrows(IotHubUnauthorizedException.class, () -> service.getDevice(device.id));
+        }
+    }
+
+    @Test
+    void statisticsCountTheDevices() throws Exception {
+        try (TestDevice device = TestDevice.register()) {
+            assertTrue(Hub.REGISTRY.getStatistics().getTotalDeviceCount() >= 1);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+'use strict';
+// What the tests know about the running emulator: where it is and what it has seen.
+//
+// The SDKs under test talk to the stock ports by connection string alone. Only telemetry is read
+// back and connections are dropped through the emulator's control API: no SDK can do either.
+
+const { randomUUID } = require('node:crypto');
+const { once } = require('node:events');
+const { readFileSync } = require('node:fs');
+const { NoRetry } = require('azure-iot-common');
+const { Client: DeviceClient, ModuleClient } = require('azure-iot-device');
+const { Mqtt } = require('azure-iot-device-mqtt');
+const { Client: ServiceClient, Registry } = require('azure-iothub');
+
+// Longest wait, in seconds, for anything that is bound to happen.
+const LIMIT = 30;
+
+const ready = JSON.parse(readFileSync(process.env.CONFORMANCE_READY_FILE, 'utf8'));
+const hostName = ready.hostname;
+const port = ready.ports.https;
+const control = `https://${port === 443 ? hostName : `${hostName}:${port}`}/_emulator`;
+
+const registry = registryAs('iothubowner');
+const service = ServiceClient.fromConnectionString(ready.connection_strings.iothubowner);
+
+/** The service SDK's registry client, authorized by a shared access policy. */
+function registryAs(policy) {
+  return Registry.fromConnectionString(ready.connection_strings[policy]);
+}
+
+/** The key of a shared access policy. */
+function policyKey(policy) {
+  return /SharedAccessKey=([^;]+)/.exec(ready.connection_strings[policy])[1];
+}
+
+/** An identifier that no other test uses. */
+function randomId() {
+  return `node-${randomUUID().slice(0, 13)}`;
+}
+
+/**
+ * Every telemetry event of a device and its modules, oldest first.
+ * A message is stored before its PUBACK, so an acknowledged one is always here.
+ */
+async function events(deviceId) {
+  const text = await (await fetch(`${control}/events?from=earliest&device=${deviceId}`)).text();
+  return text.split('\n').filter(Boolean).map((line) => JSON.parse(line));
+}
+
+/** Cuts the device's connection, as a broken network would. */
+async function drop(deviceId) {
+  const response = await fetch(`${control}/connections/${deviceId}`, { method: 'DELETE' });
+  if (!response.ok) throw new Error(`drop ${deviceId}: ${response.status}`);
+}
+
+/** The sessions open for a client, `device` or `device/module`. */
+async function connections(client) {
+  const sessions = await (await fetch(`${control}/connections`)).json();
+  return sessions.filter((session) => session.client === client);
+}
+
+/** A registered device whose clients are closed when the test `t` ends. */
+class Device {
+  static async register(t) {
+    const { responseBody } = await registry.create({ deviceId: randomId() });
+    return new Device(t, responseBody.deviceId, responseBody.authentication.symmetricKey);
+  }
+
+  constructor(t, id, keys) {
+    this.t = t;
+    this.id = id;
+    this.key = keys.primaryKey;
+    this.secondaryKey = keys.secondaryKey;
+  }
+
+  /** A client of this device, not yet open. */
+  client(transport = Mqtt) {
+    const connectionString = `HostName=${hostName};DeviceId=${this.id};SharedAccessKey=${this.key}`;
+    return this.keep(DeviceClient.fromConnectionString(connectionString, transport));
+  }
+
+  async open(transport = Mqtt) {
+    const client = this.client(transport);
+    await client.open();
+    return client;
+  }
+
+  /** Registers a module of this device and opens a client for it. */
+  async openModule(moduleId, transport = Mqtt) {
+    await registry.addModule({ deviceId: this.id, moduleId });
+    const { responseBody } = await registry.getModule(this.id, moduleId);
+    const key = responseBody.authentication.symmetricKey.primaryKey;
+    const connectionString =
+      `HostName=${hostName};DeviceId=${this.id};ModuleId=${moduleId};SharedAccessKey=${key}`;
+    const client = this.keep(ModuleClient.fromConnectionString(connectionString, transport));
+    await client.open();
+    return client;
+  }
+
+  /** Has the client closed when the test ends, whatever state it is in by then. */
+  keep(client) {
+    client.on('error', () => {});
+    this.t.after(() => client.close().catch(() => {}));
+    return client;
+  }
+}
+
+/** Resolves when the client reports a lost connection; it does not try to get it back. */
+function disconnected(client) {
+  client.setRetryPolicy(new NoRetry());
+  return within(once(client, 'disconnect'), 'disconnect');
+}
+
+/** Resolves when the client has a connection again. */
+function reconnected(client) {
+  return within(once(client, 'connect'), 'connect');
+}
+
+/** Rejects when a promise is not settled within the limit. */
+function within(promise, what) {
+  let timer;
+  const limit = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no ${what} in ${LIMIT} s`)), LIMIT * 1000);
+  });
+  return Promise.race([promise, limit]).finally(() => clearTimeout(timer));
+}
+
+/** Calls a method of a device, or of a module; waits for it to connect and subscribe. */
+async function invoke(target, methodName, payload, timeouts = {}) {
+  const [deviceId, moduleId] = target.split('/');
+  const params = {
+    methodName,
+    payload,
+    connectTimeoutInSeconds: LIMIT,
+    responseTimeoutInSeconds: LIMIT,
+    ...timeouts,
+  };
+  const call = moduleId
+    ? service.invokeDeviceMethod(deviceId, moduleId, params)
+    : service.invokeDeviceMethod(deviceId, params);
+  return (await call).result;
+}
+
+/** Checks for `assert.rejects`: the SDK's error class and, for REST, the hub's error code. */
+function refused(name, errorCode) {
+  return (error) => {
+    if (error.name !== name) throw error;
+    if (errorCode === undefined) return true;
+    const message = JSON.parse(JSON.parse(error.responseBody).Message);
+    return message.errorCode === errorCode;
+  };
+}
+
+module.exports = {
+  Device,
+  LIMIT,
+  connections,
+  disconnected,
+  drop,
+  events,
+  hostName,
+  invoke,
+  policyKey,
+  randomId,
+  reconnected,
+  refused,
+  registry,
+  registryAs,
+  within,
+};

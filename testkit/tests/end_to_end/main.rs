@@ -1,0 +1,16 @@
+//! The hub with its own clients and with raw MQTT, end to end in one process.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod connections;
+mod determinism;
+mod expectations;
+mod faults;
+mod hostile;
+mod isolation;
+mod methods;
+mod quickstart;
+mod side_by_side;
+mod support;
+mod telemetry;
+mod time;
+mod twins;
