@@ -188,6 +188,96 @@ fn nothing_of_a_failed_commit_is_seen() {
     assert_eq!(store.read_events(0, 0, 10).unwrap(), events(0, 0, 1));
 }
 
+/// A store under the hub that it serves.
+mod through_the_hub {
+    use std::sync::Arc;
+
+    use iothub_hub::{Hub, HubConfig, Limits, Principal};
+    use iothub_protocol::ErrorCode;
+    use iothub_protocol::identity::DeviceId;
+    use iothub_protocol::registry::{IdentitySpec, IfMatch};
+
+    use super::*;
+    use crate::activity::OperationKind;
+    use crate::clock::HubClock;
+    use crate::handle::HubHandle;
+    use crate::store::samples::client;
+
+    fn open(store: Box<dyn Store>) -> HubHandle {
+        let hub = Hub::new(HubConfig {
+            name: "hub".into(),
+            host_names: Vec::new(),
+            policies: Vec::new(),
+            partitions: PARTITIONS,
+            seed: 1,
+            limits: Limits::default(),
+        });
+        HubHandle::open(hub, store, Arc::new(HubClock::system())).unwrap()
+    }
+
+    async fn create(hub: &HubHandle, id: &str) -> Result<String, iothub_protocol::Error> {
+        let device = DeviceId::parse(id).unwrap();
+        let client = client(id);
+        let created = hub.call(OperationKind::PutDevice.on(&client), |hub, cx| {
+            let spec = IdentitySpec::default();
+            hub.put_device(cx, &Principal::operator(), &device, spec, &IfMatch::Absent)
+        });
+        created.await.map(|identity| identity.etag)
+    }
+
+    fn etag(hub: &HubHandle, id: &str) -> Option<String> {
+        let device = DeviceId::parse(id).unwrap();
+        hub.inspect(|hub| hub.device(&Principal::operator(), &device))
+            .ok()
+            .map(|identity| identity.etag)
+    }
+
+    #[tokio::test]
+    async fn a_failed_commit_is_refused_and_stops_the_hub() {
+        let inner = Box::new(MemoryStore::new(PARTITIONS, RETENTION));
+        let hub = open(Box::new(FailingStore::new(inner, 2)));
+
+        create(&hub, "d1").await.unwrap();
+        let failed = create(&hub, "d2").await.unwrap_err();
+        let after = create(&hub, "d3").await.unwrap_err();
+
+        assert_eq!(failed.code, ErrorCode::ServiceUnavailable);
+        assert_eq!(after.code, ErrorCode::ServiceUnavailable);
+        assert!(hub.broken().is_some());
+    }
+
+    #[tokio::test]
+    async fn what_was_answered_is_there_after_a_start() {
+        for durability in [Durability::Periodic, Durability::EveryCommit] {
+            let directory = tempfile::tempdir().unwrap();
+            let options = FileOptions {
+                partitions: PARTITIONS,
+                durability,
+                ..FileOptions::default()
+            };
+            let open = || {
+                open(Box::new(
+                    FileStore::open(directory.path(), options).unwrap(),
+                ))
+            };
+            let hub = open();
+            let first = create(&hub, "d1").await.unwrap();
+            // Without a word, as a process ends that is killed.
+            drop(hub);
+
+            let hub = open();
+            let second = create(&hub, "d2").await.unwrap();
+            hub.close().unwrap();
+            drop(hub);
+
+            let hub = open();
+            assert_ne!(first, second, "an etag is not given out again");
+            assert_eq!(etag(&hub, "d1"), Some(first), "{durability:?}");
+            assert_eq!(etag(&hub, "d2"), Some(second), "{durability:?}");
+        }
+    }
+}
+
 /// Fails at the n-th commit, as a full disk does, and from then on.
 pub(crate) struct FailingStore {
     inner: Box<dyn Store>,

@@ -19,10 +19,10 @@ use crate::cases::Bench;
 
 fn main() -> anyhow::Result<()> {
     let mut bench = Bench {
-        fleet: variable("FLEET")?.into(),
-        emulator: variable("EMULATOR")?.into(),
-        rumqttd: variable("RUMQTTD")?.into(),
-        mosquitto: variable("MOSQUITTO")?.into(),
+        fleet: variable("FLEET")?,
+        emulator: variable("EMULATOR")?,
+        rumqttd: variable("RUMQTTD")?,
+        mosquitto: variable("MOSQUITTO")?,
         rounds: number("ROUNDS", 3)?,
         seconds: number("DURATION", 2)?,
         scratch: std::env::temp_dir().join(format!("iothub-bench-{}", std::process::id())),

@@ -1,0 +1,334 @@
+//! The binary as a person runs it: `serve` on free ports, and the client commands against it.
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, reason = "a test says what it needs")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_iothub-emulator");
+
+/// A serving process, ended when the test is.
+struct Served {
+    process: Child,
+    out: BufReader<ChildStdout>,
+    block: String,
+    info: Value,
+    dir: tempfile::TempDir,
+}
+
+impl Served {
+    /// Returns when the ready block has been printed; the ready file is there by then.
+    fn start(arguments: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let ready_file = dir.path().join("ready.json");
+        let mut process = clean(&mut Command::new(BINARY))
+            .args([
+                "serve",
+                "--mqtts-port=0",
+                "--mqtt-port=0",
+                "--https-port=0",
+                "--http-port=0",
+            ])
+            .arg("--cert-dir")
+            .arg(dir.path().join("certificates"))
+            .arg("--ready-file")
+            .arg(&ready_file)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(process.stdout.take().unwrap());
+        let mut block = String::new();
+        while !block.contains("iothub-emulator env") {
+            assert_ne!(
+                out.read_line(&mut block).unwrap(),
+                0,
+                "serve ended early:\n{block}"
+            );
+        }
+        let info = serde_json::from_slice(&std::fs::read(&ready_file).unwrap()).unwrap();
+        Self {
+            process,
+            out,
+            block,
+            info,
+            dir,
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.info["ports"]["http"])
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        clean(&mut Command::new(BINARY))
+            .args(arguments)
+            .args(["--emulator", &self.url()])
+            .output()
+            .unwrap()
+    }
+
+    /// What a command that succeeds prints.
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.run(arguments);
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            text(&output.stderr)
+        );
+        serde_json::from_slice(&output.stdout).unwrap_or_default()
+    }
+
+    /// What a command that fails says.
+    fn error(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_eq!(
+            output.status.code(),
+            Some(1),
+            "{arguments:?}: {}",
+            text(&output.stdout)
+        );
+        text(&output.stderr)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Without the settings of whoever runs the tests.
+fn clean(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars() {
+        if name.starts_with("IOTHUB_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn the_words_of_az_work_against_a_running_emulator() {
+    let served = Served::start(&[]);
+
+    let created = served.json(&["device-identity", "create", "-d", "d1"]);
+    assert_eq!(created["deviceId"], "d1");
+    let key = created["authentication"]["symmetricKey"]["primaryKey"]
+        .as_str()
+        .unwrap();
+    let string = served.json(&["device-identity", "connection-string", "show", "-d", "d1"]);
+    let wanted = format!("HostName=localhost;DeviceId=d1;SharedAccessKey={key}");
+    assert_eq!(string, json!({"connectionString": wanted}));
+
+    let updated = served.json(&[
+        "device-identity",
+        "update",
+        "-d",
+        "d1",
+        "--status",
+        "disabled",
+    ]);
+    assert_eq!(updated["status"], "disabled");
+    assert_eq!(updated["authentication"], created["authentication"]);
+    let listed = served.json(&["device-identity", "list"]);
+    assert_eq!(listed.as_array().map(Vec::len), Some(1));
+    let shown = served.json(&["device-identity", "show", "-d", "d1"]);
+    assert_eq!(shown["etag"], updated["etag"]);
+
+    let twin = served.json(&[
+        "device-twin",
+        "update",
+        "-d",
+        "d1",
+        "--desired",
+        r#"{"interval":5}"#,
+        "--tags",
+        r#"{"site":"A"}"#,
+    ]);
+    assert_eq!(twin["properties"]["desired"]["interval"], 5);
+    assert_eq!(
+        served.json(&["device-twin", "show", "-d", "d1"])["tags"],
+        json!({"site": "A"})
+    );
+
+    let string = served.json(&["connection-string", "show", "--policy-name", "service"]);
+    assert_eq!(
+        string["connectionString"],
+        served.info["connection_strings"]["service"]
+    );
+    let token = served.json(&["generate-sas-token", "-d", "d1", "--du", "60"]);
+    let token = iothub_protocol::sas::SasToken::parse(token["sas"].as_str().unwrap()).unwrap();
+    assert!(token.is_signed_with(&iothub_protocol::sas::SymmetricKey::parse(key).unwrap()));
+
+    served.json(&["device-identity", "delete", "-d", "d1"]);
+    let error = served.error(&["device-identity", "show", "-d", "d1"]);
+    assert!(error.contains("DeviceNotFound (404001)"), "{error}");
+    let error = served.error(&["device-twin", "update", "-d", "d1", "--desired", "{"]);
+    assert!(error.contains("--desired is not JSON"), "{error}");
+    let error = served.error(&["connection-string", "show", "--policy-name", "nobody"]);
+    assert!(error.contains("there are device, iothubowner"), "{error}");
+}
+
+#[test]
+fn a_method_of_an_offline_device_is_refused_in_the_hubs_words() {
+    let served = Served::start(&[]);
+    served.json(&[
+        "device-identity",
+        "create",
+        "-d",
+        "d1",
+        "--status",
+        "disabled",
+    ]);
+
+    // A disabled device is refused at once, whatever the timeout.
+    let error = served.error(&["invoke-device-method", "-d", "d1", "--mn", "reboot"]);
+
+    assert!(error.contains("DeviceNotFound (404001)"), "{error}");
+}
+
+#[test]
+fn env_and_certs_point_sdks_to_the_emulator() {
+    let served = Served::start(&[]);
+    let ca = served.dir.path().join("certificates/ca.pem");
+
+    let env = text(&served.run(&["env"]).stdout);
+    let exported = clean(&mut Command::new(BINARY))
+        .args(["certs", "export", "--cert-dir"])
+        .arg(served.dir.path().join("certificates"))
+        .output()
+        .unwrap();
+
+    let owner = served.info["connection_strings"]["iothubowner"]
+        .as_str()
+        .unwrap();
+    for line in [
+        format!("export SSL_CERT_FILE='{}'", ca.display()),
+        format!("export NODE_EXTRA_CA_CERTS='{}'", ca.display()),
+        format!("export REQUESTS_CA_BUNDLE='{}'", ca.display()),
+        format!("export IOTHUB_CONNECTION_STRING='{owner}'"),
+    ] {
+        assert!(
+            env.lines().any(|found| found == line),
+            "{line} is not in:\n{env}"
+        );
+    }
+    assert_eq!(exported.stdout, std::fs::read(&ca).unwrap());
+}
+
+#[test]
+fn the_ready_block_and_the_ready_file_tell_where_everything_is() {
+    let served = Served::start(&["--hostname", "hub.test"]);
+
+    for (listener, name) in [
+        ("mqtts", "MQTT over TLS"),
+        ("https", "HTTPS"),
+        ("http", "HTTP"),
+    ] {
+        let port = served.info["ports"][listener].as_u64().unwrap();
+        let named = served
+            .block
+            .lines()
+            .any(|line| line.contains(name) && line.ends_with(&format!(":{port}")));
+        assert!(named, "{listener} {port} is not in:\n{}", served.block);
+    }
+    assert_eq!(served.info["hostname"], "hub.test");
+    assert_eq!(served.info["pid"], served.process.id());
+    let owner = served.info["connection_strings"]["iothubowner"]
+        .as_str()
+        .unwrap();
+    assert!(owner.starts_with("HostName=hub.test;"));
+    assert!(Path::new(served.info["ca_file"].as_str().unwrap()).exists());
+}
+
+#[test]
+fn keys_are_fixed_seeded_or_random_as_asked() {
+    let owner = |arguments: &[&str]| {
+        Served::start(arguments).info["connection_strings"]["iothubowner"].clone()
+    };
+
+    assert_eq!(owner(&[]), owner(&[]));
+    assert_eq!(owner(&["--seed", "7"]), owner(&["--seed", "7"]));
+    assert_ne!(owner(&["--seed", "7"]), owner(&[]));
+    assert_ne!(owner(&["--random-keys"]), owner(&["--random-keys"]));
+}
+
+#[test]
+fn healthcheck_tells_ready_from_absent() {
+    let served = Served::start(&[]);
+    let address = format!("127.0.0.1:{}", served.info["ports"]["http"]);
+    let check = |address: &str| {
+        let mut command = Command::new(BINARY);
+        clean(&mut command)
+            .args(["healthcheck", "--address", address])
+            .output()
+            .unwrap()
+    };
+
+    assert!(check(&address).status.success());
+    drop(served);
+
+    let output = check(&address);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains("no emulator answers"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn sigterm_ends_the_process_cleanly() {
+    let mut served = Served::start(&[]);
+
+    let pid = rustix::process::Pid::from_child(&served.process);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let status = served.process.wait().unwrap();
+
+    assert!(status.success(), "{status}");
+    let mut rest = String::new();
+    served.out.read_to_string(&mut rest).unwrap();
+    assert!(
+        !served.dir.path().join("ready.json").exists(),
+        "the ready file outlives its promise"
+    );
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let dir = tempfile::tempdir().unwrap();
+
+    let output = clean(&mut Command::new(BINARY))
+        .args([
+            "serve",
+            "--mqtts-port=0",
+            "--https-port=0",
+            "--http-port=0",
+            "--mqtt-port",
+            &port,
+        ])
+        .arg("--cert-dir")
+        .arg(dir.path())
+        .output()
+        .unwrap();
+
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert!(
+        error.contains("mqtt listener") && error.contains(&port),
+        "{error}"
+    );
+}
