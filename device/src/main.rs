@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use iothub_device::{
-    ConnectionState, ConnectionStates, DeviceClient, Message, MethodCall, MethodResponse,
-    RetryPolicy, SystemClock, json_message,
+    ConnectionState, ConnectionStates, DeviceClient, ErrorKind, Message, MethodCall,
+    MethodResponse, RetryPolicy, SystemClock, json_message,
 };
 use iothub_protocol::Clock;
 use serde_json::json;
@@ -50,7 +50,7 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let device = tokio::select! {
-        device = arguments.builder().connect() => device.context("connect to the hub")?,
+        device = arguments.builder().connect() => device.map_err(explain)?,
         () = stop_requested() => return Ok(()),
     };
     say(&format!("{} is connected. Ctrl-C ends it.", device.id()))?;
@@ -64,6 +64,16 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     device.close().await;
     sent
+}
+
+/// Adds what can be done about it.
+fn explain(error: iothub_device::Error) -> anyhow::Error {
+    let advice = match error.kind() {
+        ErrorKind::Untrusted(_) => "trust the hub's authority with --ca-file or SSL_CERT_FILE",
+        ErrorKind::Unreachable(_) => "is the hub running, and on this port?",
+        _ => return error.into(),
+    };
+    anyhow::Error::new(error).context(format!("not connected ({advice})"))
 }
 
 /// Answers `SetTelemetryInterval`; anything else is answered with 404.

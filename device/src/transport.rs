@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use iothub_protocol::ClientId;
-use rumqttc::{ConnectReturnCode, ConnectionError, MqttOptions, StateError, TlsConfiguration};
+use rumqttc::{
+    ConnectReturnCode, ConnectionError, MqttOptions, StateError, TlsConfiguration, TlsError,
+};
 use tokio_rustls::rustls::{self, ClientConfig};
 
 use crate::{ConnectRefusal, Error, ErrorKind};
@@ -86,10 +88,17 @@ impl Transport {
             ConnectionError::MqttState(_) | ConnectionError::FlushTimeout => ErrorKind::Interrupted,
             _ => ErrorKind::Unreachable(address()),
         };
-        match kind {
+        match (kind, error) {
             // The code says all there is.
-            ErrorKind::ConnectionRefused(_) => Error::new(kind),
-            kind => Error::caused_by(kind, error),
+            (kind @ ErrorKind::ConnectionRefused(_), _) => Error::new(kind),
+            // These only repeat what they wrap.
+            (
+                kind,
+                ConnectionError::Io(error)
+                | ConnectionError::Tls(TlsError::Io(error))
+                | ConnectionError::MqttState(StateError::Io(error)),
+            ) => Error::caused_by(kind, error),
+            (kind, error) => Error::caused_by(kind, error),
         }
     }
 
@@ -216,6 +225,11 @@ mod tests {
         let error = plain().explain(ConnectionError::Io(io));
 
         assert_eq!(error.kind(), &ErrorKind::Untrusted("mqtt://h:1".into()));
+        let source = error.source().map(ToString::to_string);
+        assert_eq!(
+            source.as_deref(),
+            Some("invalid peer certificate: UnknownIssuer")
+        );
         assert!(error.is_final());
     }
 

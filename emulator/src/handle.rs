@@ -36,8 +36,8 @@ struct Inner {
     alarm: watch::Sender<Option<Timestamp>>,
     /// Bumped when events have been appended.
     appended: watch::Sender<u64>,
-    /// The last commit that survives a crash.
-    durable: watch::Sender<Ticket>,
+    /// How far commits survive a crash.
+    progress: watch::Sender<Progress>,
     /// Whether somebody observes.
     observed: AtomicBool,
 }
@@ -54,6 +54,15 @@ struct Core {
     dropped_observations: u64,
     /// Why the hub has stopped, when a commit failed: memory must not outrun the disk.
     broken: Option<String>,
+}
+
+/// How far commits survive a crash.
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    /// The last that does.
+    durable: Ticket,
+    /// Whether no further one ever will.
+    ended: bool,
 }
 
 /// What an observer is told, after it has been stored. Best effort.
@@ -88,7 +97,10 @@ impl HubHandle {
         clock: Arc<HubClock>,
     ) -> Result<Self, StoreError> {
         store.load(&mut |change| hub.restore(change))?;
-        let durable = watch::Sender::new(store.durable());
+        let progress = watch::Sender::new(Progress {
+            durable: store.durable(),
+            ended: false,
+        });
         let core = Core {
             hub,
             store,
@@ -108,7 +120,7 @@ impl HubHandle {
                 activity: Activity::default(),
                 alarm: watch::Sender::new(None),
                 appended: watch::Sender::new(0),
-                durable,
+                progress,
                 observed: AtomicBool::new(false),
             }),
         };
@@ -487,23 +499,39 @@ impl HubHandle {
         }
     }
 
+    /// What a store calls when more has become durable, or nothing more can.
     fn release_durable(&self) {
         let mut core = self.lock();
         self.dispatch(&mut core);
         let durable = core.store.durable();
+        let ended = match core.store.check() {
+            Ok(()) => false,
+            Err(error) => {
+                core.stop(&error);
+                true
+            }
+        };
         drop(core);
-        self.inner.durable.send_replace(durable);
+        self.inner
+            .progress
+            .send_replace(Progress { durable, ended });
     }
 
     async fn wait_durable(&self, ticket: Ticket) -> Result<(), Error> {
-        let mut durable = self.inner.durable.subscribe();
-        let waited = durable.wait_for(|durable| *durable >= ticket).await;
-        waited.map(|_| ()).map_err(|_| {
+        let lost = || {
             Error::new(
                 ErrorCode::ServiceUnavailable,
                 "the store stopped before the change was safe",
             )
-        })
+        };
+        let mut progress = self.inner.progress.subscribe();
+        let reached = |progress: &Progress| progress.durable >= ticket || progress.ended;
+        let progress = progress.wait_for(reached).await.map_err(|_| lost())?;
+        if progress.durable >= ticket {
+            Ok(())
+        } else {
+            Err(lost())
+        }
     }
 
     fn cancel_call(&self, id: CallId) {
@@ -526,13 +554,19 @@ impl HubHandle {
 }
 
 impl Core {
+    /// The end of the hub: memory must not outrun the disk, so nobody is answered any more.
     fn stop(&mut self, error: &StoreError) -> Error {
         tracing::error!(
             error = error as &dyn std::error::Error,
-            "a commit failed, the hub stops"
+            "the store failed, the hub stops"
         );
         let reason = format!("the store failed: {error}");
-        self.broken = Some(reason.clone());
+        self.broken.get_or_insert_with(|| reason.clone());
+        // Callers who wait for a device learn it from the closed channel.
+        self.callers.clear();
+        for (_, mailbox) in self.mailboxes.drain() {
+            mailbox.close(ErrorCode::ServiceUnavailable);
+        }
         Error::new(ErrorCode::ServiceUnavailable, reason)
     }
 

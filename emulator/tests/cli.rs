@@ -306,6 +306,38 @@ fn sigterm_ends_the_process_cleanly() {
 }
 
 #[test]
+fn what_was_answered_survives_a_process_that_is_killed() {
+    let data = tempfile::tempdir().unwrap();
+    let data_dir = data.path().to_str().unwrap();
+    for durability in ["periodic", "every-commit"] {
+        let arguments = ["--data-dir", data_dir, "--durability", durability];
+        let device = format!("survivor-of-{durability}");
+        let mut served = Served::start(&arguments);
+        let created = served.json(&["device-identity", "create", "-d", &device]);
+        served.json(&[
+            "device-twin",
+            "update",
+            "-d",
+            &device,
+            "--desired",
+            r#"{"a":1}"#,
+        ]);
+
+        // SIGKILL: nothing of the process runs after it.
+        served.process.kill().unwrap();
+        served.process.wait().unwrap();
+        let again = Served::start(&arguments);
+
+        assert_eq!(
+            again.json(&["device-identity", "show", "-d", &device]),
+            created
+        );
+        let twin = again.json(&["device-twin", "show", "-d", &device]);
+        assert_eq!(twin["properties"]["desired"]["a"], 1, "{durability}");
+    }
+}
+
+#[test]
 fn a_port_that_is_taken_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();

@@ -1,5 +1,6 @@
 //! The tables of `README.md` say what the code does.
 #![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::collections::BTreeSet;
 use std::process::Command;

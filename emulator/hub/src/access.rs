@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use iothub_protocol::registry::{Authentication, Status};
+use iothub_protocol::registry::Authentication;
 use iothub_protocol::sas::{SasToken, SymmetricKey};
 use iothub_protocol::{ClientId, Error, ErrorCode, Timestamp};
 
@@ -178,7 +178,7 @@ impl Principal {
         if self.permissions.contains(permission) {
             return Ok(());
         }
-        Err(unauthorized(format!(
+        Err(Error::unauthorized(format!(
             "{} lacks the permission {permission:?}",
             self.who
         )))
@@ -236,7 +236,7 @@ impl Hub {
         let token = match credentials {
             Credentials::Token(text) => parse_token(text)?,
             Credentials::Certificate(_) | Credentials::None => {
-                return Err(unauthorized("no Authorization header"));
+                return Err(Error::unauthorized("no Authorization header"));
             }
         };
         let policy = self.policy_that_signed(&token)?;
@@ -245,7 +245,7 @@ impl Hub {
         self.check_host(&token, token_host(&token))?;
         let requested: Vec<&str> = path.iter().map(String::as_str).collect();
         if !is_prefix(&token_path(&token), &requested) {
-            return Err(unauthorized(format!(
+            return Err(Error::unauthorized(format!(
                 "signed sr {}, which does not cover {host}/{}",
                 token.sr_text(),
                 path.join("/")
@@ -277,12 +277,8 @@ impl Hub {
         let identity = self
             .registry
             .find(client)
-            .ok_or_else(|| unauthorized(format!("{client} is not registered")))?;
-        let device_status = self
-            .registry
-            .device(&client.device)
-            .map(|device| device.status);
-        if device_status == Some(Status::Disabled) {
+            .ok_or_else(|| Error::unauthorized(format!("{client} is not registered")))?;
+        if self.registry.is_disabled(&client.device) {
             return Err(Error::new(
                 ErrorCode::DeviceDisabled,
                 format!("device {} is disabled", client.device),
@@ -291,7 +287,9 @@ impl Hub {
         match credentials {
             Credentials::Token(text) => self.client_by_token(now, host, identity, text),
             Credentials::Certificate(facts) => client_by_certificate(now, identity, facts),
-            Credentials::None => Err(unauthorized("neither a token nor a client certificate")),
+            Credentials::None => Err(Error::unauthorized(
+                "neither a token nor a client certificate",
+            )),
         }
     }
 
@@ -305,9 +303,10 @@ impl Hub {
         let token = parse_token(text)?;
         let client = &identity.client;
         let wanted = resource_path(client);
-        let path = token_path(&token);
+        // The host is a question of its own.
+        let covers = token.covers(&format!("{}/{}", token.host(), wanted.join("/")));
         let wrong_resource = || {
-            unauthorized(format!(
+            Error::unauthorized(format!(
                 "signed sr {}, expected {host}/{}",
                 token.sr_text(),
                 wanted.join("/")
@@ -317,11 +316,11 @@ impl Hub {
         let (permissions, scope, who) = if token.policy().is_some() {
             let policy = self.policy_that_signed(&token)?;
             // A policy's token may be made for the hub, for all devices, or for this one.
-            if !is_prefix(&path, &wanted) && !is_prefix(&wanted, &path) {
+            if !covers {
                 return Err(wrong_resource());
             }
             if !policy.permissions.contains(Permission::DeviceConnect) {
-                return Err(unauthorized(format!(
+                return Err(Error::unauthorized(format!(
                     "policy {} lacks the permission DeviceConnect",
                     policy.name
                 )));
@@ -333,18 +332,18 @@ impl Hub {
             )
         } else {
             let Authentication::Sas { primary, secondary } = &identity.authentication else {
-                return Err(unauthorized(format!(
+                return Err(Error::unauthorized(format!(
                     "{client} authenticates by {}, not by key",
                     identity.authentication.type_name()
                 )));
             };
-            // A key opens its own identity only; tools append segments to the resource
+            // A key opens its own identity only, by its whole name; tools append segments to it
             // (`spec/device.md` 3.2).
-            if !is_prefix(&wanted, &path) {
+            if !covers || token_path(&token).len() < wanted.len() {
                 return Err(wrong_resource());
             }
             if !token.is_signed_with(primary) && !token.is_signed_with(secondary) {
-                return Err(unauthorized(format!(
+                return Err(Error::unauthorized(format!(
                     "the signature over sr {} matches neither key of {client}",
                     token.sr_text()
                 )));
@@ -374,18 +373,18 @@ impl Hub {
 
     fn policy_that_signed(&self, token: &SasToken) -> Result<&AccessPolicy, Error> {
         let Some(name) = token.policy() else {
-            return Err(unauthorized("the token names no policy (skn)"));
+            return Err(Error::unauthorized("the token names no policy (skn)"));
         };
         let policy = self
             .config
             .policies
             .iter()
             .find(|policy| policy.name == name)
-            .ok_or_else(|| unauthorized(format!("there is no policy {name}")))?;
+            .ok_or_else(|| Error::unauthorized(format!("there is no policy {name}")))?;
         if token.is_signed_with(&policy.primary) || token.is_signed_with(&policy.secondary) {
             return Ok(policy);
         }
-        Err(unauthorized(format!(
+        Err(Error::unauthorized(format!(
             "the signature over sr {} matches neither key of policy {name}",
             token.sr_text()
         )))
@@ -399,7 +398,7 @@ impl Hub {
         if is_ours && (host.eq_ignore_ascii_case(used) || !names.is_empty()) {
             return Ok(());
         }
-        Err(unauthorized(format!(
+        Err(Error::unauthorized(format!(
             "the token is for host {host}, the connection for {used}"
         )))
     }
@@ -409,7 +408,7 @@ impl Hub {
         if now <= expiry + self.config.limits.token_skew {
             return Ok(());
         }
-        Err(unauthorized(format!(
+        Err(Error::unauthorized(format!(
             "token expired {} ago, at {expiry}",
             spoken(now.since(expiry))
         )))
@@ -430,7 +429,7 @@ fn client_by_certificate(
             };
             let secondary = secondary.as_deref().unwrap_or_default();
             if !matches(primary) && !matches(secondary) {
-                return Err(unauthorized(format!(
+                return Err(Error::unauthorized(format!(
                     "Thumbprint does not match configuration: Thumbprint: SHA1Hash={}, \
                      SHA2Hash={}; Configuration: PrimaryThumbprint={primary}, \
                      SecondaryThumbprint={secondary}",
@@ -439,19 +438,19 @@ fn client_by_certificate(
             }
         }
         Authentication::CertificateAuthority => {
-            return Err(unauthorized(format!(
+            return Err(Error::unauthorized(format!(
                 "{client} authenticates by a CA-signed certificate, which is not emulated"
             )));
         }
         Authentication::Sas { .. } | Authentication::None => {
-            return Err(unauthorized(format!(
+            return Err(Error::unauthorized(format!(
                 "{client} authenticates by {}, not by certificate",
                 identity.authentication.type_name()
             )));
         }
     }
     if now < facts.not_before || now > facts.not_after {
-        return Err(unauthorized(format!(
+        return Err(Error::unauthorized(format!(
             "the certificate of {client} is valid from {} to {}",
             facts.not_before, facts.not_after
         )));
@@ -473,11 +472,8 @@ fn client_by_certificate(
 }
 
 fn parse_token(text: &str) -> Result<SasToken, Error> {
-    SasToken::parse(text).map_err(|reason| unauthorized(format!("unreadable token: {reason}")))
-}
-
-fn unauthorized(detail: impl Into<String>) -> Error {
-    Error::new(ErrorCode::IotHubUnauthorizedAccess, detail)
+    SasToken::parse(text)
+        .map_err(|reason| Error::unauthorized(format!("unreadable token: {reason}")))
 }
 
 /// Segments below the host: `devices/{d}[/modules/{m}]`.

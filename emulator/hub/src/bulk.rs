@@ -2,7 +2,7 @@
 
 use iothub_protocol::registry::{BulkError, BulkItem, IfMatch, ImportMode};
 use iothub_protocol::twin::TwinPatch;
-use iothub_protocol::{ClientId, DeviceId, Error, ErrorCode, ModuleId};
+use iothub_protocol::{ClientId, DeviceId, Error, ModuleId};
 
 use crate::Hub;
 use crate::access::{Permission, Principal};
@@ -40,6 +40,10 @@ impl Hub {
         caller: &Principal,
         item: BulkItem,
     ) -> Result<(), Error> {
+        // An element whose own content is bad fails alone, whatever it asks for.
+        if let Err(fault) = &item.spec {
+            return Err(fault.clone());
+        }
         let client = client_of(&item)?;
         let exists = self.registry.find(&client).is_some();
         let etag = IfMatch::parse(item.etag.as_deref());
@@ -112,9 +116,8 @@ impl Hub {
 }
 
 fn client_of(item: &BulkItem) -> Result<ClientId, Error> {
-    let invalid = |error: iothub_protocol::identity::InvalidId| {
-        Error::new(ErrorCode::ArgumentInvalid, error.to_string())
-    };
+    let invalid =
+        |error: iothub_protocol::identity::InvalidId| Error::argument_invalid(error.to_string());
     let device = DeviceId::parse(&item.id).map_err(invalid)?;
     let module = match &item.module_id {
         None => None,
@@ -126,10 +129,7 @@ fn client_of(item: &BulkItem) -> Result<ClientId, Error> {
 /// The modes that compare etags need one to compare.
 fn required(if_match: IfMatch) -> Result<IfMatch, Error> {
     if if_match == IfMatch::Absent {
-        return Err(Error::new(
-            ErrorCode::ArgumentInvalid,
-            "the item has no etag to match",
-        ));
+        return Err(Error::argument_invalid("the item has no etag to match"));
     }
     Ok(if_match)
 }

@@ -10,6 +10,7 @@ mod access;
 mod bulk;
 mod cx;
 mod deadlines;
+mod edge;
 mod entropy;
 mod limits;
 mod methods;
@@ -112,14 +113,19 @@ impl Hub {
         }
     }
 
-    /// An independent copy. The registry and twins are structurally shared, so the cost does not
-    /// depend on the number of devices. Sessions belong to connections and stay behind.
+    /// An independent copy. What is kept for devices is structurally shared, so the cost does not
+    /// depend on their number. Sessions belong to connections and stay behind, and so do the calls
+    /// that someone waits for.
     pub fn fork(&self) -> Self {
         Self {
+            config: self.config.clone(),
+            entropy: self.entropy.clone(),
+            registry: self.registry.clone(),
+            twins: self.twins.clone(),
             sessions: self.sessions.without_connections(),
-            methods: methods::Methods::default(),
+            methods: self.methods.emptied(),
+            telemetry: self.telemetry.clone(),
             deadlines: deadlines::Deadlines::default(),
-            ..self.clone()
         }
     }
 
@@ -144,7 +150,11 @@ impl Hub {
         self.close_all_sessions(cx);
         self.fail_all_calls(cx);
         cx.change(Change::Reset);
-        *self = Self::new((*self.config).clone());
+        *self = Self {
+            sessions: self.sessions.emptied(),
+            methods: self.methods.emptied(),
+            ..Self::new((*self.config).clone())
+        };
     }
 
     /// How the hub was set up.

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use iothub_protocol::method::{MethodRequest, MethodResponse};
-use iothub_protocol::registry::Status;
 use iothub_protocol::{ClientId, Error, ErrorCode};
 
 use crate::Hub;
@@ -43,6 +42,16 @@ struct Call {
 enum State {
     Waiting,
     Delivered { session: SessionId, request: u32 },
+}
+
+impl Methods {
+    /// Nothing but where numbering goes on: who still holds a number must not meet it again.
+    pub(crate) fn emptied(&self) -> Self {
+        Self {
+            last: self.last,
+            ..Self::default()
+        }
+    }
 }
 
 impl Hub {
@@ -207,7 +216,7 @@ impl Hub {
     fn check_callable(&self, client: &ClientId) -> Result<(), Error> {
         let device = self.registry.device(&client.device);
         // The real hub does not tell a disabled device from an unknown one here.
-        if device.is_none_or(|device| device.status == Status::Disabled) {
+        if device.is_none() || self.registry.is_disabled(&client.device) {
             return Err(Error::new(
                 ErrorCode::DeviceNotFound,
                 format!("Device {} not registered", client.device),
@@ -280,12 +289,7 @@ impl Hub {
     }
 }
 
-/// Text and code as captured from the real hub (`spec/service.md` 0.6).
 fn not_online(timeout: Duration) -> Error {
-    Error::new(
-        ErrorCode::DeviceNotOnline,
-        "The operation failed because the requested device isn't online or hasn't registered the \
-         direct method callback. To learn more, see https://aka.ms/iothub404103",
-    )
-    .with_timeout(timeout)
+    let code = ErrorCode::DeviceNotOnline;
+    Error::new(code, code.default_message()).with_timeout(timeout)
 }

@@ -230,10 +230,7 @@ impl Hub {
     ) -> Result<(), Error> {
         check_names(&spec, id, None)?;
         if self.registry.device(id).is_some() {
-            return Err(Error::new(
-                ErrorCode::DeviceAlreadyExists,
-                format!("A device with ID '{id}' is already registered."),
-            ));
+            return Err(Error::device_already_exists(id));
         }
         let (device_scope, parent_scopes) = self.scopes_for(cx, id, &spec, None)?;
         let client = ClientId::device(id.clone());
@@ -279,10 +276,14 @@ impl Hub {
             ..(*old).clone()
         };
         let becomes_edge = spec.iot_edge && !old.iot_edge;
+        let ceases_to_be_edge = !spec.iot_edge && old.iot_edge;
         let becomes_disabled = spec.status == Status::Disabled && old.status == Status::Enabled;
         self.store_identity(cx, identity);
         if becomes_edge {
             self.add_system_modules(cx, id);
+        }
+        if ceases_to_be_edge {
+            self.clear_children(cx, &old);
         }
         if becomes_disabled {
             self.disconnect_family(cx, id);
@@ -301,10 +302,7 @@ impl Hub {
         self.registry.require_device(device)?;
         let client = ClientId::module(device.clone(), module.clone());
         if self.registry.find(&client).is_some() {
-            return Err(Error::new(
-                ErrorCode::ModuleAlreadyExistsOnDevice,
-                format!("Module {module} already exists on device {device}"),
-            ));
+            return Err(Error::client_already_exists(&client));
         }
         check_not_system(module)?;
         let limit = self.config.limits.modules_per_device;
@@ -416,7 +414,7 @@ impl Hub {
         session.map_or(identity.last_activity, |(_, state)| state.last_activity)
     }
 
-    fn new_identity(
+    pub(crate) fn new_identity(
         &mut self,
         cx: &Cx<'_>,
         client: ClientId,
@@ -456,105 +454,13 @@ impl Hub {
         }
     }
 
-    /// What an edge has from the moment it is one (`spec/service.md` 2.5).
-    fn add_system_modules(&mut self, cx: &mut Cx<'_>, device: &DeviceId) {
-        for name in ["$edgeAgent", "$edgeHub"] {
-            let module = ModuleId::parse(name).expect("the names of system modules are valid");
-            let client = ClientId::module(device.clone(), module);
-            if self.registry.find(&client).is_none() {
-                let identity = Identity {
-                    managed_by: Some("iotEdge".into()),
-                    ..self.new_identity(cx, client, AuthenticationSpec::Sas(None))
-                };
-                self.add_identity(cx, identity);
-            }
-        }
-    }
-
-    /// Works out `deviceScope` and `parentScopes` (`spec/service.md` 2.5): an edge keeps the scope
-    /// that it was given at first and names its parent in `parentScopes`; for a leaf `deviceScope`
-    /// names the parent and wins over `parentScopes`, which tools send back stale.
-    fn scopes_for(
-        &mut self,
-        cx: &Cx<'_>,
-        id: &DeviceId,
-        spec: &IdentitySpec,
-        old: Option<&Identity>,
-    ) -> Result<(Option<String>, Vec<String>), Error> {
-        let refused = |detail: String| Err(Error::new(ErrorCode::InvalidDeviceScope, detail));
-        let parents = spec.parent_scopes.clone().unwrap_or_default();
-        let parents: Vec<_> = parents
-            .into_iter()
-            .filter(|scope| !scope.is_empty())
-            .collect();
-        if parents.len() > 1 {
-            return refused(format!("{id} would have {} parents", parents.len()));
-        }
-        let (own, parent) = if spec.iot_edge {
-            let own = match old
-                .filter(|old| old.iot_edge)
-                .and_then(|old| old.device_scope.clone())
-            {
-                Some(own) => own,
-                None => format!("ms-azure-iot-edge://{id}-{}", cx.now().dotnet_ticks()),
-            };
-            if spec
-                .device_scope
-                .as_ref()
-                .is_some_and(|scope| *scope != own)
-                && old.is_some()
-            {
-                return refused(format!("the scope of edge {id} does not change"));
-            }
-            (Some(own), parents.into_iter().next())
-        } else {
-            let given = spec.device_scope.clone();
-            let parent = match old {
-                None => given.or_else(|| parents.into_iter().next()),
-                Some(_) => given,
-            };
-            (parent.clone(), parent)
-        };
-        if let Some(parent) = &parent {
-            let known = self.registry.devices().any(|device| {
-                device.iot_edge
-                    && device.client.device != *id
-                    && device.device_scope.as_deref() == Some(parent)
-            });
-            if !known {
-                return refused(format!("there is no edge with the scope {parent}"));
-            }
-        }
-        Ok((own, parent.into_iter().collect()))
-    }
-
-    fn clear_children(&mut self, cx: &mut Cx<'_>, edge: &Identity) {
-        let Some(scope) = edge.device_scope.as_ref() else {
-            return;
-        };
-        let children: Vec<_> = self
-            .registry
-            .devices()
-            .filter(|device| device.parent_scopes.contains(scope))
-            .cloned()
-            .collect();
-        for child in children {
-            let mut child = (*child).clone();
-            child.parent_scopes.clear();
-            if !child.iot_edge {
-                child.device_scope = None;
-            }
-            self.store_identity(cx, child);
-        }
-    }
-
-    fn add_identity(&mut self, cx: &mut Cx<'_>, identity: Identity) {
+    pub(crate) fn add_identity(&mut self, cx: &mut Cx<'_>, identity: Identity) {
         let client = identity.client.clone();
         self.store_identity(cx, identity);
         self.create_twin(cx, client);
     }
 
-    fn store_identity(&mut self, cx: &mut Cx<'_>, identity: Identity) {
+    pub(crate) fn store_identity(&mut self, cx: &mut Cx<'_>, identity: Identity) {
         let identity = Arc::new(identity);
         self.registry.put(identity.clone());
         cx.change(Change::PutIdentity(identity));
@@ -604,9 +510,14 @@ impl Registry {
         self.find(&ClientId::device(id.clone()))
     }
 
-    pub(crate) fn require_device(&self, id: &DeviceId) -> Result<&Arc<Identity>, Error> {
+    /// Whether the device is registered and may not connect, nor may its modules.
+    pub(crate) fn is_disabled(&self, id: &DeviceId) -> bool {
         self.device(id)
-            .ok_or_else(|| Error::new(ErrorCode::DeviceNotFound, id.as_str()))
+            .is_some_and(|device| device.status == Status::Disabled)
+    }
+
+    pub(crate) fn require_device(&self, id: &DeviceId) -> Result<&Arc<Identity>, Error> {
+        self.device(id).ok_or_else(|| Error::device_not_found(id))
     }
 
     pub(crate) fn require_module(
@@ -618,7 +529,7 @@ impl Registry {
         let client = ClientId::module(device.clone(), module.clone());
         self.identities
             .get(&client)
-            .ok_or_else(|| Error::new(ErrorCode::ModuleNotFound, client.to_string()))
+            .ok_or_else(|| Error::client_not_found(&client))
     }
 
     /// The identity, or the refusal that fits its kind.
@@ -643,8 +554,8 @@ impl Registry {
         self.identities
             .range(ClientId::device(device.clone())..)
             .map(|(_, identity)| identity)
-            .skip_while(|identity| identity.client.module.is_none())
             .take_while(move |identity| identity.client.device == *device)
+            .filter(|identity| identity.client.module.is_some())
     }
 
     pub(crate) fn put(&mut self, identity: Arc<Identity>) {
@@ -688,13 +599,7 @@ pub(crate) fn check_etag(if_match: &IfMatch, identity: &Identity) -> Result<(), 
     if if_match.matches(&identity.etag) {
         return Ok(());
     }
-    Err(Error::new(
-        ErrorCode::PreconditionFailed,
-        format!(
-            "Precondition failed: the etag of {} is another",
-            identity.client
-        ),
-    ))
+    Err(Error::precondition_failed(&identity.etag))
 }
 
 fn check_not_system(module: &ModuleId) -> Result<(), Error> {
@@ -716,18 +621,16 @@ fn check_names(
     let differs =
         |given: &Option<String>, wanted: &str| given.as_ref().is_some_and(|given| given != wanted);
     if differs(&spec.device_id, device.as_str()) {
-        return Err(Error::new(
-            ErrorCode::ArgumentInvalid,
-            format!("deviceId in the body is not the {device} of the path"),
-        ));
+        return Err(Error::argument_invalid(format!(
+            "deviceId in the body is not the {device} of the path"
+        )));
     }
     if let Some(module) = module
         && differs(&spec.module_id, module.as_str())
     {
-        return Err(Error::new(
-            ErrorCode::ArgumentInvalid,
-            format!("moduleId in the body is not the {module} of the path"),
-        ));
+        return Err(Error::argument_invalid(format!(
+            "moduleId in the body is not the {module} of the path"
+        )));
     }
     Ok(())
 }

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use imbl::OrdMap;
 use iothub_protocol::{ClientId, Error, ErrorCode, Message, Timestamp};
 
-use crate::access::Principal;
+use crate::access::{Principal, Who};
 use crate::cx::{Change, Cx, Effect, Notice};
 use crate::deadlines::{DeadlineId, Due};
 use crate::methods::CallId;
@@ -57,7 +58,7 @@ pub struct ConnectRequest {
     pub will: Option<Message>,
     /// The model the client says it implements (Plug and Play), if it says.
     pub model_id: Option<String>,
-    /// What carries the connection, for people ("mqtt", …); means nothing to the hub.
+    /// What carries the connection, for people; means nothing to the hub.
     pub transport: &'static str,
 }
 
@@ -117,7 +118,8 @@ pub(crate) struct Session {
 pub(crate) struct Sessions {
     open: HashMap<SessionId, Session>,
     by_client: HashMap<ClientId, SessionId>,
-    remembered: HashMap<ClientId, Subscriptions>,
+    /// Shared between forks, like the registry.
+    remembered: OrdMap<ClientId, Subscriptions>,
     last: u64,
 }
 
@@ -165,6 +167,9 @@ impl Subscriptions {
 impl Hub {
     /// Lets a client in. An older connection of the same client is ended (400027), its will
     /// published (`spec/device.md` 2.6, 2.8).
+    ///
+    /// Refuses with `IotHubUnauthorizedAccess` a credential of someone else, with
+    /// `DeviceNotFound` or `ModuleNotFound` who is not registered, and with `DeviceDisabled`.
     pub fn connect(
         &mut self,
         cx: &mut Cx<'_>,
@@ -172,9 +177,20 @@ impl Hub {
     ) -> Result<Connected, Error> {
         request.principal.require(Permission::DeviceConnect)?;
         let client = request.client;
-        let Some(identity) = self.registry.find(&client).cloned() else {
-            return Err(Error::new(ErrorCode::DeviceNotFound, client.to_string()));
-        };
+        if let Who::Client(proven) = request.principal.who()
+            && *proven != client
+        {
+            return Err(Error::unauthorized(format!(
+                "{proven} wants to connect as {client}"
+            )));
+        }
+        let identity = self.registry.require(&client)?.clone();
+        if self.registry.is_disabled(&client.device) {
+            return Err(Error::new(
+                ErrorCode::DeviceDisabled,
+                format!("device {} is disabled", client.device),
+            ));
+        }
         if let Some(old) = self.sessions.by_client.get(&client).copied() {
             let code = ErrorCode::ConnectionForcefullyClosedOnNewConnection;
             self.force_out(cx, old, code, "replaced by a new connection");
@@ -440,6 +456,13 @@ impl Sessions {
     pub(crate) fn without_connections(&self) -> Self {
         Self {
             remembered: self.remembered.clone(),
+            ..self.emptied()
+        }
+    }
+
+    /// Nothing but where numbering goes on: who still holds a number must not meet it again.
+    pub(crate) fn emptied(&self) -> Self {
+        Self {
             last: self.last,
             ..Self::default()
         }

@@ -174,9 +174,7 @@ impl Telemetry {
 
 fn check_size(message: &Message) -> Result<(), Error> {
     const LIMIT: usize = iothub_protocol::message::MAX_TELEMETRY_SIZE;
-    // The encoded text is never shorter than what it says, so most messages need no decoding.
-    let upper_bound = message.properties.as_encoded().len() + message.body.len();
-    if upper_bound > LIMIT && message.size() > LIMIT {
+    if message.is_larger_than(LIMIT) {
         let size = message.size();
         return Err(Error::new(
             ErrorCode::MessageTooLarge,

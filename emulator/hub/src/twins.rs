@@ -116,17 +116,15 @@ impl Hub {
         patch: &Map<String, Value>,
         if_version: Option<u64>,
     ) -> Result<u64, Error> {
-        let state = self.sessions.require(session)?;
-        state.last_activity = cx.now();
-        let old = self.twins.require(&state.client)?;
+        let old = self
+            .twins
+            .require(&self.sessions.require(session)?.client)?;
         if let Some(wanted) = if_version
             && wanted != old.reported.version
         {
             let current = old.reported.version;
-            return Err(Error::new(
-                ErrorCode::PreconditionFailed,
-                format!("reported properties are at version {current}, not {wanted}"),
-            ));
+            let detail = format!("reported properties are at version {current}, not {wanted}");
+            return Err(Error::new(ErrorCode::PreconditionFailed, detail));
         }
         let mut twin = (**old).clone();
         patch_section(
@@ -136,6 +134,7 @@ impl Hub {
             WriteMode::Merge,
             cx.now(),
         )?;
+        self.sessions.require(session)?.last_activity = cx.now();
         twin.version += 1;
         let version = twin.reported.version;
         cx.notice(|| {
@@ -172,11 +171,9 @@ impl Hub {
     ) -> Result<(), Error> {
         self.registry.require(client)?;
         let old = self.twins.require(client)?;
-        if !if_match.matches(&etag_text(old.etag)) {
-            return Err(Error::new(
-                ErrorCode::PreconditionFailed,
-                format!("Precondition failed: the etag of the twin of {client} is another"),
-            ));
+        let etag = etag_text(old.etag);
+        if !if_match.matches(&etag) {
+            return Err(Error::precondition_failed(&etag));
         }
         if patch == TwinPatch::default() {
             return Ok(());
@@ -196,7 +193,11 @@ impl Hub {
                 mode,
                 cx.now(),
             )?;
-            notify = Some(desired);
+            // A replacement is told as a whole, as it turned out (`spec/device.md` 7.4).
+            notify = Some(match mode {
+                WriteMode::Merge => desired,
+                WriteMode::Replace => twin.desired.value.clone(),
+            });
         }
         twin.version += 1;
         twin.etag += 1;
@@ -274,10 +275,9 @@ impl Twins {
     }
 
     fn require(&self, client: &ClientId) -> Result<&Arc<Twin>, Error> {
-        self.twins.get(client).ok_or_else(|| match client.module {
-            None => Error::new(ErrorCode::DeviceNotFound, client.to_string()),
-            Some(_) => Error::new(ErrorCode::ModuleNotFound, client.to_string()),
-        })
+        self.twins
+            .get(client)
+            .ok_or_else(|| Error::client_not_found(client))
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) struct InvokeDeviceMethodCommand {
     #[arg(long, visible_alias = "mn")]
     method_name: String,
     /// What to send along, as JSON.
-    #[arg(long, visible_alias = "mp", default_value = "null")]
+    #[arg(long, visible_alias = "mp", default_value = "{}")]
     method_payload: String,
     /// Seconds that the device may take to connect, and again to answer.
     #[arg(long, visible_alias = "to", default_value_t = 30, value_parser = clap::value_parser!(u64).range(10..=300))]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use bytes::Bytes;
+use iothub_hub::Notice;
 use iothub_protocol::{ClientId, Clock};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -14,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 use super::bus::{self, BusError, Link};
 use super::feed::{Feed, Message};
 use crate::handle::{HubHandle, Observation};
-use iothub_hub::Notice;
 
 /// Observations that may wait. What comes when it is full is dropped and counted by the handle.
 const QUEUE: usize = 4096;
@@ -65,7 +65,7 @@ impl Publisher {
     async fn run(&mut self, stop: &CancellationToken) {
         self.dropped = self.handle.dropped_observations();
         let mut told = self.compare_connections();
-        self.remember(&told);
+        self.remember(&mut told);
         loop {
             match self.run_link(stop).await {
                 Ok(()) => return,

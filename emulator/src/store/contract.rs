@@ -192,6 +192,8 @@ fn nothing_of_a_failed_commit_is_seen() {
 mod through_the_hub {
     use std::sync::Arc;
 
+    use std::sync::Mutex;
+
     use iothub_hub::{Hub, HubConfig, Limits, Principal};
     use iothub_protocol::ErrorCode;
     use iothub_protocol::identity::DeviceId;
@@ -246,6 +248,81 @@ mod through_the_hub {
         assert!(hub.broken().is_some());
     }
 
+    /// Takes commits that never become durable, until it says that they cannot.
+    #[derive(Default)]
+    struct NeverDurable {
+        committed: Ticket,
+        failed: bool,
+        call: Arc<Mutex<Option<OnDurable>>>,
+    }
+
+    impl Store for NeverDurable {
+        fn load(&mut self, _each: &mut dyn FnMut(Change)) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        fn commit(&mut self, _changes: Vec<Change>) -> Result<Ticket, StoreError> {
+            self.committed.0 += 1;
+            self.failed = true;
+            Ok(self.committed)
+        }
+
+        fn durable(&self) -> Ticket {
+            Ticket::default()
+        }
+
+        fn check(&self) -> Result<(), StoreError> {
+            match self.failed {
+                false => Ok(()),
+                true => Err(StoreError::Stopped {
+                    reason: "the disk is gone".into(),
+                }),
+            }
+        }
+
+        fn on_durable(&mut self, call: OnDurable) {
+            *self.call.lock().unwrap() = Some(call);
+        }
+
+        fn read_events(
+            &self,
+            _partition: PartitionId,
+            _from: u64,
+            _max: usize,
+        ) -> Result<Vec<Event>, StoreError> {
+            Ok(Vec::new())
+        }
+
+        fn first_sequence(&self, _partition: PartitionId) -> u64 {
+            0
+        }
+
+        fn close(&mut self) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_change_that_cannot_become_safe_is_refused() {
+        let store = NeverDurable::default();
+        let call = store.call.clone();
+        let hub = open(Box::new(store));
+        let mut created = std::pin::pin!(create(&hub, "d1"));
+
+        tokio::select! {
+            biased;
+            created = &mut created => panic!("answered before it was safe: {created:?}"),
+            () = tokio::task::yield_now() => {}
+        }
+        call.lock().unwrap().as_ref().unwrap()();
+
+        assert_eq!(
+            created.await.unwrap_err().code,
+            ErrorCode::ServiceUnavailable
+        );
+        assert!(hub.broken().is_some());
+    }
+
     #[tokio::test]
     async fn what_was_answered_is_there_after_a_start() {
         for durability in [Durability::Periodic, Durability::EveryCommit] {
@@ -255,10 +332,13 @@ mod through_the_hub {
                 durability,
                 ..FileOptions::default()
             };
-            let open = || {
-                open(Box::new(
-                    FileStore::open(directory.path(), options).unwrap(),
-                ))
+            // A hub that is dropped and not closed may live on, for a moment, in the thread that
+            // has just told it of a sync.
+            let open = || loop {
+                match FileStore::open(directory.path(), options) {
+                    Err(StoreError::InUse { .. }) => std::thread::yield_now(),
+                    store => break open(Box::new(store.unwrap())),
+                }
             };
             let hub = open();
             let first = create(&hub, "d1").await.unwrap();
@@ -312,6 +392,10 @@ impl Store for FailingStore {
 
     fn durable(&self) -> Ticket {
         self.inner.durable()
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        self.inner.check()
     }
 
     fn on_durable(&mut self, call: OnDurable) {

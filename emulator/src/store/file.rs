@@ -190,6 +190,10 @@ impl Store for FileStore {
         }
     }
 
+    fn check(&self) -> Result<(), StoreError> {
+        self.sync.check()
+    }
+
     fn on_durable(&mut self, call: OnDurable) {
         self.syncer.on_durable(call);
     }

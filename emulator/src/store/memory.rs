@@ -72,6 +72,10 @@ impl Store for MemoryStore {
         self.committed
     }
 
+    fn check(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn on_durable(&mut self, _call: OnDurable) {}
 
     fn read_events(

@@ -53,8 +53,8 @@ pub enum StoreError {
     },
 }
 
-/// Called by a store each time more of what was committed has become durable: from a thread of the
-/// store, never from within a call to it. It may call the store.
+/// Called by a store each time more of what was committed has become durable, or cannot any more:
+/// from a thread of the store, never from within a call to it. It may call the store.
 pub type OnDurable = Box<dyn Fn() + Send + Sync>;
 
 /// Keeps changes.
@@ -68,8 +68,11 @@ pub trait Store: Send {
     /// Everything up to here survives a crash.
     fn durable(&self) -> Ticket;
 
-    /// Asks to be told when [`Store::durable`] grows. A store whose commits are durable at once
-    /// never calls.
+    /// Refuses once nothing more can become durable: a write in the background has failed.
+    fn check(&self) -> Result<(), StoreError>;
+
+    /// Asks to be told when [`Store::durable`] grows, and when [`Store::check`] begins to refuse. A
+    /// store whose commits are durable at once never calls.
     fn on_durable(&mut self, call: OnDurable);
 
     /// Events of a partition from sequence number `from` on, at most `max`; older ones than are

@@ -31,8 +31,10 @@ impl Table {
 
 /// A figure, or a dash where there is none.
 pub(crate) fn cell(value: Option<f64>, unit: &str) -> String {
-    let Some(value) = value else {
-        return "–".into();
+    let (value, unit) = match (value, unit) {
+        (None, _) => return "–".into(),
+        (Some(micros), "µs") if micros >= 1000.0 => (micros / 1000.0, "ms"),
+        (Some(value), unit) => (value, unit),
     };
     let text = match value.abs() {
         size if size >= 10_000.0 => format!("{:.0}k", value / 1000.0),

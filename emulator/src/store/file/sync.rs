@@ -193,12 +193,10 @@ fn run(sync: &Unsynced, call: &Mutex<Option<Arc<OnDurable>>>, durability: Durabi
         }
         let (has_work, closing) = (state.has_work(), state.closing);
         drop(state);
-        if has_work {
-            // A failure is kept for the next commit, and the thread goes on until it is closed.
-            let _ = sync.flush();
-        }
+        // A failure is kept for the next commit, and the thread goes on until it is closed.
+        let failed = has_work && sync.flush().is_err();
         let synced = sync.synced();
-        if synced != told {
+        if synced != told || failed {
             told = synced;
             let call = call
                 .lock()

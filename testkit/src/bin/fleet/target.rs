@@ -96,12 +96,13 @@ impl TargetArgs {
             .rsplit_once(':')
             .context("--generic needs HOST:PORT")?
             .0;
+        let authority = self.ca_file.as_deref().map(read).transpose()?;
         Ok(Target {
             process: Process::new(self.pid),
             endpoint: Endpoint::new(
                 address.to_owned(),
                 self.tls.then_some(host),
-                self.ca_file.as_deref(),
+                authority.as_deref(),
             )?,
             prefix: self.prefix.clone(),
             hub: None,
@@ -140,9 +141,9 @@ impl TargetArgs {
             .rsplit_once(':')
             .context("--hub needs HOST:PORT")?
             .0;
-        let ca_file = match &self.ca_file {
-            Some(file) => Some(file.clone()),
-            None => text("/ca_file").ok().map(PathBuf::from),
+        let authority = match &self.ca_file {
+            Some(file) => read(file)?,
+            None => text("/ca_pem")?.to_owned(),
         };
         let pid = info["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
         Ok(Target {
@@ -150,7 +151,7 @@ impl TargetArgs {
             endpoint: Endpoint::new(
                 format!("{host}:{port}"),
                 self.tls.then_some(&owner.host_name),
-                ca_file.as_deref(),
+                Some(&authority),
             )?,
             prefix: self.prefix.clone(),
             hub: Some(Hub {
@@ -323,20 +324,19 @@ impl Hub {
 }
 
 impl Endpoint {
+    /// `authority` is PEM.
     fn new(
         address: String,
         tls_host: Option<&str>,
-        ca_file: Option<&Path>,
+        authority: Option<&str>,
     ) -> anyhow::Result<Self> {
         let tls = match tls_host {
             None => None,
             Some(host) => {
                 let name =
                     ServerName::try_from(host.to_owned()).context("the name of the server")?;
-                Some((
-                    tls_connector(ca_file.context("--tls needs --ca-file")?)?,
-                    name,
-                ))
+                let authority = authority.context("--tls needs --ca-file")?;
+                Some((tls_connector(authority)?, name))
             }
         };
         Ok(Self { address, tls })
@@ -355,17 +355,14 @@ impl Endpoint {
     }
 }
 
-fn tls_connector(ca_file: &Path) -> anyhow::Result<TlsConnector> {
+fn tls_connector(authority: &str) -> anyhow::Result<TlsConnector> {
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(ca_file)
-        .with_context(|| format!("read {}", ca_file.display()))?
-    {
+    for certificate in CertificateDer::pem_slice_iter(authority.as_bytes()) {
         roots.add(certificate?)?;
     }
     ensure!(
         !roots.is_empty(),
-        "{} has no certificate",
-        ca_file.display()
+        "the authority to trust has no certificate"
     );
     let mut config = ClientConfig::builder()
         .with_root_certificates(roots)
@@ -373,4 +370,9 @@ fn tls_connector(ca_file: &Path) -> anyhow::Result<TlsConnector> {
     // Every login is a new one, as that of another device would be.
     config.resumption = Resumption::disabled();
     Ok(TlsConnector::from(Arc::new(config)))
+}
+
+fn read(file: impl AsRef<Path>) -> anyhow::Result<String> {
+    let file = file.as_ref();
+    std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))
 }
