@@ -44,7 +44,8 @@ pub(super) async fn serve<S>(
     let admitted = {
         let deadline = handle.clock().now() + settings.connect_timeout;
         tokio::select! {
-            admitted = admit(handle, settings, &mut stream, peer, &mut buffer) => admitted,
+            // Boxed: what a login needs is not carried through the connection's idle days.
+            admitted = Box::pin(admit(handle, settings, &mut stream, peer, &mut buffer)) => admitted,
             () = handle.clock().sleep_until(deadline) => {
                 tracing::info!(peer = %peer.address, "closed: no CONNECT in time");
                 None
@@ -338,7 +339,8 @@ where
                 }
             }
             pending = false;
-            let ending = self.handle_burst().await.err();
+            // Boxed: an idle connection does not hold the room that acting on packets takes.
+            let ending = Box::pin(self.handle_burst()).await.err();
             self.drain_mailbox(None);
             let closed = mailbox.closed();
             if let Err(ending) = self.flush(shutdown, &mailbox).await {

@@ -55,3 +55,135 @@ pub async fn serve(
     let _ = published.await;
     served
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+    use bytes::{Bytes, BytesMut};
+    use iothub_hub::{Hub, HubConfig, Limits};
+    use iothub_protocol::mqtt::codec::{decode_server, encode_client};
+    use iothub_protocol::mqtt::packet::{ClientPacket, Connect, QoS, ServerPacket, Subscribe};
+    use iothub_protocol::registry::{IdentitySpec, IfMatch};
+    use iothub_protocol::{ClientId, DeviceId};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::activity::OperationKind;
+    use crate::clock::HubClock;
+    use crate::store::MemoryStore;
+
+    struct Observer(TcpStream, BytesMut);
+
+    impl Observer {
+        async fn watching(address: SocketAddr, filter: &str) -> Self {
+            let connect = Connect {
+                level: 4,
+                clean_session: true,
+                keep_alive: 0,
+                client_id: String::new(),
+                username: None,
+                password: None,
+                will: None,
+            };
+            let filters = vec![(filter.to_owned(), QoS::AtMostOnce)];
+            let mut out = BytesMut::new();
+            encode_client(&ClientPacket::Connect(connect), &mut out);
+            encode_client(
+                &ClientPacket::Subscribe(Subscribe {
+                    packet_id: 1,
+                    filters,
+                }),
+                &mut out,
+            );
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(&out).await.unwrap();
+            Self(stream, BytesMut::new())
+        }
+
+        /// The next message; `None`: the connection was closed.
+        async fn message(&mut self) -> Option<(String, Bytes)> {
+            loop {
+                match decode_server(&mut self.1, 1 << 20).unwrap() {
+                    Some(ServerPacket::Publish(publish)) => {
+                        return Some((publish.topic().to_owned(), publish.payload));
+                    }
+                    Some(_) => {}
+                    None => {
+                        if self.0.read_buf(&mut self.1).await.unwrap() == 0 {
+                            return None;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn hub() -> HubHandle {
+        let hub = Hub::new(HubConfig {
+            name: "h".into(),
+            host_names: Vec::new(),
+            policies: Vec::new(),
+            partitions: 1,
+            seed: 1,
+            limits: Limits::default(),
+        });
+        let store = Box::new(MemoryStore::new(1, 1 << 20));
+        HubHandle::open(hub, store, Arc::new(HubClock::system())).unwrap()
+    }
+
+    /// Changes desired properties, which is told and kept.
+    async fn patch(handle: &HubHandle, client: &ClientId, value: u32) {
+        let patch = serde_json::json!({"properties": {"desired": {"value": value}}});
+        let patch = iothub_protocol::twin::TwinPatch::parse(patch.to_string().as_bytes()).unwrap();
+        handle
+            .call(OperationKind::PatchTwin.on(client), |hub, cx| {
+                let caller = iothub_hub::Principal::operator();
+                hub.patch_twin(cx, &caller, client, patch, &IfMatch::Any)
+            })
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_dead_router_is_replaced_and_the_last_state_told_again() {
+        let handle = hub();
+        let device = DeviceId::parse("d1").unwrap();
+        let client = ClientId::device(device.clone());
+        handle
+            .call(OperationKind::PutDevice.on(&client), |hub, cx| {
+                let (caller, spec) = (iothub_hub::Principal::operator(), IdentitySpec::default());
+                hub.put_device(cx, &caller, &device, spec, &IfMatch::Absent)
+            })
+            .await
+            .unwrap();
+        let bound = transport::bind(&[IpAddr::V4(Ipv4Addr::LOCALHOST)], 0).unwrap();
+        let address = bound.addresses()[0];
+        let stop = CancellationToken::new();
+        let served = tokio::spawn(serve(bound, handle.clone(), "h".into(), stop.clone()));
+        let mut early = Observer::watching(address, "hub/h/devices/d1/twin/#").await;
+        patch(&handle, &client, 1).await;
+        let told = early.message().await.unwrap();
+
+        // rumqttd 0.20 cannot take a topic whose first character has more than one byte.
+        let mut killer = bus::attach(Vec::new()).unwrap();
+        killer
+            .publish([(
+                Bytes::from_static("\u{fc}ber".as_bytes()),
+                Bytes::new(),
+                false,
+            )])
+            .unwrap();
+
+        assert_eq!(early.message().await, None, "observers have to come again");
+        let mut late = Observer::watching(address, "hub/h/devices/d1/twin/#").await;
+        assert_eq!(late.message().await.unwrap(), told);
+        patch(&handle, &client, 2).await;
+        let (topic, document) = late.message().await.unwrap();
+        assert_eq!(topic, told.0);
+        assert_ne!(document, told.1);
+        stop.cancel();
+        served.await.unwrap().unwrap();
+    }
+}
