@@ -1,5 +1,6 @@
 //! The observer bus as MQTT clients see it, friendly and hostile ones.
 #![cfg(feature = "observer")]
+#![allow(clippy::unwrap_used, reason = "a test says what it needs")]
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -250,12 +251,12 @@ impl Observer {
     }
 
     /// Whether it is still served; what comes before the answer is left out.
-    async fn is_alive(mut self) -> bool {
+    async fn is_alive(&mut self) -> bool {
         self.send(&ClientPacket::PingReq).await;
         !self.is_closed().await
     }
 
-    async fn is_closed(mut self) -> bool {
+    async fn is_closed(&mut self) -> bool {
         loop {
             match self.packet().await {
                 None => return true,
@@ -610,7 +611,7 @@ async fn other_protocol_versions_are_told_so() {
 async fn the_bus_survives_subscribing_and_unsubscribing_without_end() {
     let world = World::start("h");
     let device = world.device("d1").await;
-    let witness = world.watching("hub/h/devices/nobody/telemetry").await;
+    let mut witness = world.watching("hub/h/devices/nobody/telemetry").await;
     let mut restless = world.observer().await;
 
     let traffic = async {
@@ -650,7 +651,7 @@ async fn the_bus_survives_observers_that_leave_in_a_burst() {
     let device = world.device("d1").await;
     let body = "x".repeat(100);
     let bodies = vec![body.as_str(); 500];
-    let witness = world.watching("hub/h/devices/nobody/telemetry").await;
+    let mut witness = world.watching("hub/h/devices/nobody/telemetry").await;
 
     for round in 0..60 {
         let mut politely = world.watching("#").await;
@@ -707,7 +708,7 @@ async fn an_observer_that_does_not_read_holds_up_nobody() {
 async fn the_end_of_the_hub_is_the_end_of_its_observers() {
     let world = World::start("h");
     let _device = world.device("d1").await;
-    let observer = world.watching("#").await;
+    let mut observer = world.watching("#").await;
 
     within(world.end()).await;
 

@@ -13,11 +13,24 @@ fn no_wire_protocol_is_named_in_the_hub() {
         for (number, line) in text(&file).lines().enumerate() {
             let words = line.split(|c: char| !c.is_ascii_alphanumeric());
             let named = words.map(str::to_ascii_lowercase).any(|word| {
-                ["mqtt", "mqtts", "amqp", "amqps", "http", "https", "websocket"]
-                    .contains(&word.as_str())
+                [
+                    "mqtt",
+                    "mqtts",
+                    "amqp",
+                    "amqps",
+                    "http",
+                    "https",
+                    "websocket",
+                ]
+                .contains(&word.as_str())
             });
             if named {
-                found.push(format!("{}:{}: {}", file.display(), number + 1, line.trim()));
+                found.push(format!(
+                    "{}:{}: {}",
+                    file.display(),
+                    number + 1,
+                    line.trim()
+                ));
             }
         }
     }
@@ -45,7 +58,10 @@ fn hub_and_protocol_depend_on_nothing_impure() {
 
     for manifest in ["Cargo.toml", "../protocol/Cargo.toml"] {
         for dependency in dependencies(&Path::new(HUB).join(manifest)) {
-            assert!(pure.contains(&dependency.as_str()), "{dependency} in {manifest}");
+            assert!(
+                pure.contains(&dependency.as_str()),
+                "{dependency} in {manifest}"
+            );
         }
     }
 }
@@ -63,7 +79,10 @@ fn lints_ban_clocks_files_and_sockets() {
             "std::net::TcpStream",
             "std::env::var",
         ] {
-            assert!(text.contains(&format!("\"{banned}\"")), "{banned} in {lints}");
+            assert!(
+                text.contains(&format!("\"{banned}\"")),
+                "{banned} in {lints}"
+            );
         }
     }
 }
@@ -81,8 +100,11 @@ fn shared_pieces_exist_once() {
         ("pub enum DeviceTopic", "protocol/src/mqtt/topic/device.rs"),
     ] {
         let root = Path::new(HUB).join("..");
-        let mut folders: Vec<_> = ["hub/src", "protocol/src", "src"].map(|it| root.join(it)).into();
-        folders.extend(["../device/src", "../backend/src", "../testkit/src"].map(|it| root.join(it)));
+        let mut folders: Vec<_> = ["hub/src", "protocol/src", "src"]
+            .map(|it| root.join(it))
+            .into();
+        folders
+            .extend(["../device/src", "../backend/src", "../testkit/src"].map(|it| root.join(it)));
         let homes: Vec<_> = folders
             .iter()
             .flat_map(|folder| sources(folder))
@@ -110,10 +132,18 @@ fn dependencies(manifest: &Path) -> Vec<String> {
 fn sources(folder: &Path) -> Vec<PathBuf> {
     #[allow(clippy::disallowed_methods, reason = "this test reads the sources")]
     let entries = std::fs::read_dir(folder);
-    let Ok(entries) = entries else { return Vec::new() };
+    let Ok(entries) = entries else {
+        return Vec::new();
+    };
     let mut files: Vec<_> = entries
-        .map(|entry| entry.unwrap().path())
-        .flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] })
+        .map(|entry| entry.expect("a folder of sources can be read").path())
+        .flat_map(|path| {
+            if path.is_dir() {
+                sources(&path)
+            } else {
+                vec![path]
+            }
+        })
         .filter(|path| path.extension().is_some_and(|it| it == "rs"))
         .collect();
     files.sort();

@@ -48,7 +48,7 @@ pub(super) enum BusError {
     Full,
     /// The router has died, and with it everything that hung on it.
     #[error("the router has died")]
-    Dead(#[source] Option<LinkError>),
+    Dead,
     /// There is no thread for it.
     #[error("start the router")]
     Start(#[source] std::io::Error),
@@ -61,9 +61,12 @@ pub(super) struct Link {
     ends: Option<Ends>,
 }
 
+/// Builds a link of this name.
+type Build = dyn Fn(&str) -> Result<(LinkTx, LinkRx), Box<LinkError>> + Send + Sync;
+
 struct Bus {
-    /// Builds a link. A closure because the router's channel carries a type without a name.
-    build: Box<dyn Fn(&str) -> Result<(LinkTx, LinkRx), LinkError> + Send + Sync>,
+    /// A closure because the router's channel carries a type without a name.
+    build: Box<Build>,
     /// Numbers that no link has. A link's name in the router is made of its number, and the router
     /// remembers every name that it has ever heard, so they are used again.
     free: Arc<Mutex<Vec<u16>>>,
@@ -84,7 +87,7 @@ struct Ends {
 pub(super) fn attach(filters: Vec<String>) -> Result<Link, BusError> {
     let bus = Bus::current()?;
     let number = lock(&bus.free).pop().ok_or(BusError::Full)?;
-    let (tx, rx) = (bus.build)(&format!("link-{number}")).map_err(|error| bus.died(error))?;
+    let (tx, rx) = (bus.build)(&format!("link-{number}")).map_err(|error| bus.died(&error))?;
     let mut link = Link {
         bus,
         ends: Some(Ends { tx, rx, number }),
@@ -117,12 +120,12 @@ impl Link {
             ends: Some(ends),
         } = self
         else {
-            return Err(BusError::Dead(None));
+            return Err(BusError::Dead);
         };
         loop {
             let notification = tokio::select! {
                 biased;
-                () = bus.dead.cancelled() => return Err(BusError::Dead(None)),
+                () = bus.dead.cancelled() => return Err(BusError::Dead),
                 notification = ends.rx.next() => notification,
             };
             match notification {
@@ -132,10 +135,10 @@ impl Link {
                 }
                 // The router goes on with this link only when it hears that the link goes on.
                 Ok(Some(Notification::Unschedule)) => {
-                    ends.rx.wake().await.map_err(|error| bus.died(error))?;
+                    ends.rx.wake().await.map_err(|error| bus.died(&error))?;
                 }
                 Ok(_) => {}
-                Err(error) => return Err(bus.died(error)),
+                Err(error) => return Err(bus.died(&error)),
             }
         }
     }
@@ -160,7 +163,7 @@ impl Link {
             ends: Some(ends),
         } = self
         else {
-            return Err(BusError::Dead(None));
+            return Err(BusError::Dead);
         };
         loop {
             match ends.rx.recv() {
@@ -168,7 +171,7 @@ impl Link {
                 // comes before it.
                 Ok(Some(Notification::DeviceAck(_))) => return Ok(()),
                 Ok(_) => {}
-                Err(error) => return Err(bus.died(error)),
+                Err(error) => return Err(bus.died(&error)),
             }
         }
     }
@@ -179,9 +182,9 @@ impl Link {
             ends: Some(ends),
         } = self
         else {
-            return Err(BusError::Dead(None));
+            return Err(BusError::Dead);
         };
-        ends.send(packets).map_err(|error| bus.died(error))
+        ends.send(packets).map_err(|error| bus.died(&error))
     }
 }
 
@@ -231,6 +234,7 @@ impl Bus {
             LinkBuilder::new(name, router.clone())
                 .build()
                 .map(|(tx, rx, _)| (tx, rx))
+                .map_err(Box::new)
         };
         Ok(Self {
             build: Box::new(build),
@@ -240,18 +244,18 @@ impl Bus {
         })
     }
 
-    fn died(&self, error: LinkError) -> BusError {
+    fn died(&self, error: &LinkError) -> BusError {
         if !self.dead.is_cancelled() {
             tracing::error!(%error, "the observer bus has died; observers have to come again");
             self.dead.cancel();
         }
-        BusError::Dead(Some(error))
+        BusError::Dead
     }
 }
 
 impl Ends {
     /// Blocks while the router's queue is full.
-    fn send(&mut self, mut packets: Vec<Packet>) -> Result<(), LinkError> {
+    fn send(&mut self, mut packets: Vec<Packet>) -> Result<(), Box<LinkError>> {
         let Some(last) = packets.pop() else {
             return Ok(());
         };
@@ -260,7 +264,7 @@ impl Ends {
         self.tx
             .send(last)
             .now_or_never()
-            .map_or(Ok(()), |sent| sent.map(drop))
+            .map_or(Ok(()), |sent| sent.map(drop).map_err(Box::new))
     }
 }
 

@@ -354,7 +354,7 @@ async fn pump(
                 .is_err()
         {
             // The observer has gone, and takes this task with it.
-            return BusError::Dead(None);
+            return BusError::Dead;
         }
     }
 }

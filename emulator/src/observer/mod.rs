@@ -32,28 +32,33 @@ use crate::handle::HubHandle;
 use crate::transport::{self, Bound};
 use feed::Feed;
 
-/// Lets observers watch the hub `hub_name` on `bound` until `stop` is cancelled, and returns once
-/// the last observer and the feed have ended.
+/// Lets observers watch the hub `hub_name` on `bound` until `stop` is cancelled; the future ends
+/// once the last observer and the feed have. What happens is told from the call on, not only from
+/// the future's first step.
 ///
 /// # Errors
 ///
 /// When a socket cannot be registered with the runtime, or the feed's thread cannot be started.
-pub async fn serve(
+pub fn serve(
     bound: Bound,
     handle: HubHandle,
     hub_name: String,
     stop: CancellationToken,
-) -> io::Result<()> {
+) -> impl Future<Output = io::Result<()>> + Send {
     let feed = Arc::new(Feed::new(&hub_name));
-    let published = publisher::start(handle.clone(), feed.clone(), stop.clone())?;
-    let served = transport::tcp::serve(bound, stop, move |stream, peer, stop| {
-        let (handle, feed) = (handle.clone(), feed.clone());
-        async move { connection::serve(&handle, &feed, stream, &peer, &stop).await }
-    })
-    .await;
-    // An error means that its thread has gone down, which is an end too.
-    let _ = published.await;
-    served
+    let published = publisher::start(handle.clone(), feed.clone(), stop.clone());
+    async move {
+        let published = published?;
+        tracing::debug!(hub = hub_name, port = bound.port(), "the observer bus is open");
+        let served = transport::tcp::serve(bound, stop, move |stream, peer, stop| {
+            let (handle, feed) = (handle.clone(), feed.clone());
+            async move { connection::serve(&handle, &feed, stream, &peer, &stop).await }
+        })
+        .await;
+        // An error means that its thread has gone down, which is an end too.
+        let _ = published.await;
+        served
+    }
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ pub(super) fn start(
         observations,
         retained: HashMap::new(),
         connected: HashSet::new(),
+        heard: false,
         dropped: 0,
     };
     thread::Builder::new()
@@ -57,6 +58,8 @@ struct Publisher {
     /// The last state of each topic that is retained, to be told again to another router.
     retained: HashMap<Bytes, Bytes>,
     connected: HashSet<ClientId>,
+    /// Whether something has come since the current link began.
+    heard: bool,
     /// How many observations had been dropped when state was last compared with the hub.
     dropped: u64,
 }
@@ -67,14 +70,15 @@ impl Publisher {
         let mut told = self.compare_connections();
         self.remember(&mut told);
         loop {
+            self.heard = false;
             match self.run_link(stop).await {
                 Ok(()) => return,
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "observer bus");
                 }
             }
-            // Whatever is wrong, it is tried again when there is something to tell, not in a loop.
-            if !self.receive(stop, &mut told).await {
+            // A link that fails before there was anything new to tell would fail again at once.
+            if !self.heard && !self.receive(stop, &mut told).await {
                 return;
             }
         }
@@ -125,6 +129,7 @@ impl Publisher {
             received = self.observations.recv_many(&mut batch, BATCH) => received,
         };
         messages.clear();
+        self.heard = true;
         let now = self.handle.clock().now();
         for observation in &batch {
             match observation {
@@ -154,11 +159,22 @@ impl Publisher {
         received > 0
     }
 
-    fn remember(&mut self, messages: &[Message]) {
-        for message in messages.iter().filter(|message| message.retain) {
-            self.retained
-                .insert(message.topic.clone(), message.payload.clone());
-        }
+    /// Keeps state, and leaves out what has been told already: a comparison with the hub may be
+    /// ahead of the queue.
+    fn remember(&mut self, messages: &mut Vec<Message>) {
+        messages.retain(|message| {
+            let Message {
+                topic,
+                payload,
+                retain,
+            } = message;
+            !retain
+                || self
+                    .retained
+                    .insert(topic.clone(), payload.clone())
+                    .as_ref()
+                    != Some(payload)
+        });
     }
 
     /// What has to be told so that observers know who is connected.

@@ -1,6 +1,8 @@
 //! Random operations and time steps: the hub and a ten times smaller model agree on every answer,
 //! on what leaves the hub and in which order, and on what can be seen afterwards.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 #[path = "../fixture/mod.rs"]
 mod fixture;
 mod operations;
@@ -9,8 +11,8 @@ mod reference;
 use std::collections::{BTreeMap, BTreeSet};
 
 use iothub_hub::{
-    CallId, ConnectRequest, Credentials, Cx, Delivery, Effect, End, Feature, Guarantee,
-    Hub, HubConfig, Limits, Outcome, SessionId,
+    CallId, ConnectRequest, Credentials, Cx, Delivery, Effect, End, Feature, Guarantee, Hub,
+    HubConfig, Limits, Outcome, SessionId,
 };
 use iothub_protocol::method::{MethodRequest, MethodResponse};
 use iothub_protocol::property_bag::PropertyBag;
@@ -49,7 +51,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(cases(200))]
+    #![proptest_config(cases(300))]
 
     #[test]
     fn a_refused_operation_changes_nothing(operations in any_operations(40)) {
@@ -90,13 +92,20 @@ proptest! {
 }
 
 fn cases(cases: u32) -> ProptestConfig {
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
 }
 
 impl Bench {
     fn new() -> Self {
         let config = || HubConfig {
-            limits: Limits { methods_in_flight: reference::MAX_CALLS, ..Limits::default() },
+            limits: Limits {
+                methods_in_flight: reference::MAX_CALLS,
+                ..Limits::default()
+            },
             ..fixture::config()
         };
         Self {
@@ -109,7 +118,9 @@ impl Bench {
     }
 
     fn perform_all(&mut self, operations: &[Operation]) -> Result<(), TestCaseError> {
-        operations.iter().try_for_each(|operation| self.perform(operation).map(drop))
+        operations
+            .iter()
+            .try_for_each(|operation| self.perform(operation).map(drop))
     }
 
     /// Does it on both sides and compares.
@@ -122,11 +133,18 @@ impl Bench {
         if reply.is_err() {
             prop_assert_eq!(&outcome, &Outcome::default());
         }
-        let seen: Vec<_> = outcome.effects.iter().map(|effect| self.seen(effect)).collect();
+        let seen: Vec<_> = outcome
+            .effects
+            .iter()
+            .map(|effect| self.seen(effect))
+            .collect();
         let told = std::mem::take(&mut self.model.seen);
         let told: Vec<_> = told.into_iter().map(|it| self.in_partitions(it)).collect();
         prop_assert_eq!(seen, told, "{:?}", operation);
-        outcome.changes.into_iter().for_each(|change| self.restored.restore(change));
+        outcome
+            .changes
+            .into_iter()
+            .for_each(|change| self.restored.restore(change));
         self.compare(operation.client())?;
         Ok(reply)
     }
@@ -135,10 +153,21 @@ impl Bench {
         let operator = self.hub.operator.clone();
         let now = self.hub.now;
         match operation {
-            Operation::Put { client: to, disabled, etag } => {
+            Operation::Put {
+                client: to,
+                disabled,
+                etag,
+            } => {
                 let if_match = self.identity_etag(*to, *etag);
-                let status = if *disabled { Status::Disabled } else { Status::Enabled };
-                let spec = IdentitySpec { status, ..IdentitySpec::default() };
+                let status = if *disabled {
+                    Status::Disabled
+                } else {
+                    Status::Enabled
+                };
+                let spec = IdentitySpec {
+                    status,
+                    ..IdentitySpec::default()
+                };
                 let (reply, outcome) = self.hub.put_if(&name(*to), spec, &if_match);
                 (code(reply.map(|()| None)), outcome)
             }
@@ -152,7 +181,12 @@ impl Bench {
                     .map(|()| None)
                 })
             }
-            Operation::Connect { client: to, remember, will, seconds } => {
+            Operation::Connect {
+                client: to,
+                remember,
+                will,
+                seconds,
+            } => {
                 let id = client(&name(*to));
                 let token = self.token(&id, *seconds);
                 let (remember, will) = (*remember, will.then(Message::default));
@@ -160,8 +194,14 @@ impl Bench {
                     let credentials = Credentials::Token(&token);
                     let principal = hub.authenticate_client(now, HOST, &id, credentials)?;
                     let (client, model_id, transport) = (id, None, "test");
-                    let request =
-                        ConnectRequest { client, principal, remember, will, model_id, transport };
+                    let request = ConnectRequest {
+                        client,
+                        principal,
+                        remember,
+                        will,
+                        model_id,
+                        transport,
+                    };
                     Ok(Some(hub.connect(cx, request)?.session.0))
                 })
             }
@@ -187,14 +227,25 @@ impl Bench {
             Operation::Ingest { back, count } => {
                 let session = self.session(*back);
                 let properties = PropertyBag::from_encoded("a=b").unwrap();
-                let message = Message { properties, body: "body".into() };
+                let message = Message {
+                    properties,
+                    body: "body".into(),
+                };
                 let messages = vec![message; usize::from(*count)];
                 self.run(|hub, cx| hub.ingest(cx, session, messages).map(|()| None))
             }
-            Operation::WriteTwin { client: to, tags, desired, whole, etag } => {
+            Operation::WriteTwin {
+                client: to,
+                tags,
+                desired,
+                whole,
+                etag,
+            } => {
                 let (if_match, id) = (self.twin_etag(*to, *etag), client(&name(*to)));
-                let patch =
-                    TwinPatch { tags: tags.clone().map(Some), desired: desired.clone().map(Some) };
+                let patch = TwinPatch {
+                    tags: tags.clone().map(Some),
+                    desired: desired.clone().map(Some),
+                };
                 self.run(|hub, cx| {
                     let (_, etag) = if *whole {
                         hub.replace_twin(cx, &operator, &id, patch, &if_match)?
@@ -204,12 +255,20 @@ impl Bench {
                     Ok(Some(counter(&etag)))
                 })
             }
-            Operation::Report { back, patch, version } => {
+            Operation::Report {
+                back,
+                patch,
+                version,
+            } => {
                 let session = self.session(*back);
                 let version = version.map(|stale| if stale { 9999 } else { self.reported(*back) });
                 self.run(|hub, cx| hub.patch_reported(cx, session, patch, version).map(Some))
             }
-            Operation::Invoke { client: to, connect, response } => {
+            Operation::Invoke {
+                client: to,
+                connect,
+                response,
+            } => {
                 let id = client(&name(*to));
                 let request = MethodRequest {
                     connect_timeout: secs(u64::from(*connect)),
@@ -218,11 +277,19 @@ impl Bench {
                 };
                 self.run(|hub, cx| Ok(Some(hub.invoke_method(cx, &operator, &id, request)?.0)))
             }
-            Operation::Answer { back, request, status } => {
+            Operation::Answer {
+                back,
+                request,
+                status,
+            } => {
                 let session = self.session(*back);
-                let response = MethodResponse { status: *status, payload: "{}".into() };
+                let response = MethodResponse {
+                    status: *status,
+                    payload: "{}".into(),
+                };
                 self.run(|hub, cx| {
-                    hub.complete_method(cx, session, *request, response).map(|()| None)
+                    hub.complete_method(cx, session, *request, response)
+                        .map(|()| None)
                 })
             }
             Operation::Cancel { back } => {
@@ -256,30 +323,45 @@ impl Bench {
         let call = operation.back().map_or(0, |back| self.call(back));
         let model = &mut self.model;
         match operation {
-            Operation::Put { client, disabled, etag } => {
+            Operation::Put {
+                client,
+                disabled,
+                etag,
+            } => {
                 // Modules have no status.
                 model.put(*client, *disabled && client.1.is_none(), *etag)
             }
             Operation::Delete { client, etag } => model.delete(*client, *etag),
-            Operation::Connect { client, remember, will, seconds } => {
-                model.connect(*client, *remember, *will, i64::from(*seconds))
-            }
+            Operation::Connect {
+                client,
+                remember,
+                will,
+                seconds,
+            } => model.connect(*client, *remember, *will, i64::from(*seconds)),
             Operation::Disconnect { lost, .. } => {
                 model.end(session, *lost);
                 Ok(None)
             }
             Operation::Subscribe { feature, on, .. } => model.subscribe(session, *feature, *on),
             Operation::Ingest { count, .. } => model.ingest(session, u64::from(*count)),
-            Operation::WriteTwin { client, tags, desired, whole, etag } => {
-                model.write_twin(*client, tags.as_ref(), desired.as_ref(), *whole, *etag)
-            }
+            Operation::WriteTwin {
+                client,
+                tags,
+                desired,
+                whole,
+                etag,
+            } => model.write_twin(*client, tags.as_ref(), desired.as_ref(), *whole, *etag),
             Operation::Report { patch, version, .. } => {
                 model.patch_reported(session, patch, *version == Some(true))
             }
-            Operation::Invoke { client, connect, response } => {
-                model.invoke(*client, i64::from(*connect), i64::from(*response))
-            }
-            Operation::Answer { request, status, .. } => model.answer(session, *request, *status),
+            Operation::Invoke {
+                client,
+                connect,
+                response,
+            } => model.invoke(*client, i64::from(*connect), i64::from(*response)),
+            Operation::Answer {
+                request, status, ..
+            } => model.answer(session, *request, *status),
             Operation::Cancel { .. } => {
                 model.cancel(call);
                 Ok(None)
@@ -321,15 +403,25 @@ impl Bench {
 
     fn reported(&self, back: u8) -> u64 {
         let session = self.model.sessions.get(&self.session(back).0);
-        session.map_or(0, |session| self.model.records[&session.client].reported_version)
+        session.map_or(0, |session| {
+            self.model.records[&session.client].reported_version
+        })
     }
 
     /// A token of the client's own key; of some other key when there is no such client.
     fn token(&self, id: &ClientId, seconds: u16) -> String {
         let known = self.hub.hub.twin(&self.hub.operator, id).is_ok();
-        let key =
-            if known { self.hub.key(&id.to_string()) } else { fixture::policy_key("nobody's") };
-        sign(&resource(id), self.hub.now + secs(u64::from(seconds)), None, &key)
+        let key = if known {
+            self.hub.key(&id.to_string())
+        } else {
+            fixture::policy_key("nobody's")
+        };
+        sign(
+            &resource(id),
+            self.hub.now + secs(u64::from(seconds)),
+            None,
+            &key,
+        )
     }
 
     fn identity_etag(&self, client: Client, etag: Etag) -> IfMatch {
@@ -337,7 +429,13 @@ impl Bench {
     }
 
     fn twin_etag(&self, client: Client, etag: Etag) -> IfMatch {
-        if_match(etag, self.model.records.get(&client).map(|record| etag_of(record.etag)))
+        if_match(
+            etag,
+            self.model
+                .records
+                .get(&client)
+                .map(|record| etag_of(record.etag)),
+        )
     }
 
     fn seen(&self, effect: &Effect) -> Seen {
@@ -366,7 +464,9 @@ impl Bench {
     }
 
     fn compare_all(&mut self) -> Result<(), TestCaseError> {
-        operations::CLIENTS.into_iter().try_for_each(|client| self.compare(Some(client)))
+        operations::CLIENTS
+            .into_iter()
+            .try_for_each(|client| self.compare(Some(client)))
     }
 
     /// What can be seen of the hub as a whole and of one client.
@@ -377,7 +477,13 @@ impl Bench {
         let connections: Vec<_> = hub
             .connections()
             .into_iter()
-            .map(|it| (it.session.0, it.client.to_string(), it.subscriptions.features().collect()))
+            .map(|it| {
+                (
+                    it.session.0,
+                    it.client.to_string(),
+                    it.subscriptions.features().collect(),
+                )
+            })
             .collect();
         let sessions: Vec<(u64, String, BTreeSet<Feature>)> = model
             .sessions
@@ -387,7 +493,11 @@ impl Bench {
         prop_assert_eq!(connections, sessions);
         for (partition, head) in hub.partition_heads().iter().enumerate() {
             let in_it = |id: &u8| hub.partition_of(&device(&format!("d{id}"))) == partition as u16;
-            let events = model.events.iter().filter(|(id, _)| in_it(id)).map(|it| it.1);
+            let events = model
+                .events
+                .iter()
+                .filter(|(id, _)| in_it(id))
+                .map(|it| it.1);
             prop_assert_eq!(head.next_sequence, events.sum::<u64>());
         }
         let devices = model.records.iter().filter(|(id, _)| id.1.is_none());
@@ -407,28 +517,53 @@ impl Bench {
         prop_assert_eq!(&etag, &etag_of(record.etag));
         prop_assert_eq!(&twin["version"], record.version);
         let device = &model.records[&(of.0, None)];
-        prop_assert_eq!(&twin["status"], if device.disabled { "disabled" } else { "enabled" });
+        prop_assert_eq!(
+            &twin["status"],
+            if device.disabled {
+                "disabled"
+            } else {
+                "enabled"
+            }
+        );
         let connected = model.sessions.values().any(|session| session.client == of);
-        let state = if connected { "Connected" } else { "Disconnected" };
+        let state = if connected {
+            "Connected"
+        } else {
+            "Disconnected"
+        };
         prop_assert_eq!(&twin["connectionState"], state);
-        let tags = twin.get("tags").cloned().unwrap_or_else(|| serde_json::json!({}));
+        let tags = twin
+            .get("tags")
+            .cloned()
+            .unwrap_or_else(|| serde_json::json!({}));
         prop_assert_eq!(tags, Value::Object(record.tags.clone()));
         for (section, value, version) in [
-            (&twin["properties"]["desired"], &record.desired, record.desired_version),
-            (&twin["properties"]["reported"], &record.reported, record.reported_version),
+            (
+                &twin["properties"]["desired"],
+                &record.desired,
+                record.desired_version,
+            ),
+            (
+                &twin["properties"]["reported"],
+                &record.reported,
+                record.reported_version,
+            ),
         ] {
             let mut section = section.as_object().unwrap().clone();
             section.remove("$metadata");
             prop_assert_eq!(section.remove("$version").unwrap(), version);
             prop_assert_eq!(&section, value);
         }
-        self.etags.insert(of, twin["deviceEtag"].as_str().unwrap().into());
+        self.etags
+            .insert(of, twin["deviceEtag"].as_str().unwrap().into());
         Ok(())
     }
 }
 
 fn name((device, module): Client) -> String {
-    module.map_or(format!("d{device}"), |module| format!("d{device}/m{module}"))
+    module.map_or(format!("d{device}"), |module| {
+        format!("d{device}/m{module}")
+    })
 }
 
 fn code(reply: Result<Option<u64>, iothub_protocol::Error>) -> Reply {
@@ -451,6 +586,8 @@ fn etag_of(counter: u64) -> String {
 
 fn counter(etag: &str) -> u64 {
     use base64::Engine as _;
-    let bytes = base64::engine::general_purpose::STANDARD.decode(etag).unwrap();
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(etag)
+        .unwrap();
     u64::from_be_bytes(bytes.try_into().unwrap())
 }

@@ -1,4 +1,4 @@
-//! The hub said again in a tenth of its size: what it answers, whom it tells what, and what can be
+//! The hub said again in a fraction of its size: what it answers, whom it tells what, and what can be
 //! seen of it afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,7 +82,11 @@ pub(crate) struct Model {
 }
 
 fn is_missing(client: Client) -> ErrorCode {
-    if client.1.is_some() { ModuleNotFound } else { DeviceNotFound }
+    if client.1.is_some() {
+        ModuleNotFound
+    } else {
+        DeviceNotFound
+    }
 }
 
 pub(crate) fn merge(target: &mut Map<String, Value>, patch: &Map<String, Value>) {
@@ -111,7 +115,11 @@ impl Model {
 
     fn check(&mut self, client: Client, etag: Etag) -> Result<&mut Record, ErrorCode> {
         let record = self.find(client)?;
-        if matches!(etag, Etag::Stale) { Err(PreconditionFailed) } else { Ok(record) }
+        if matches!(etag, Etag::Stale) {
+            Err(PreconditionFailed)
+        } else {
+            Ok(record)
+        }
     }
 
     fn due(&mut self, seconds: i64) -> Due {
@@ -121,7 +129,10 @@ impl Model {
 
     pub(crate) fn next_deadline(&self) -> Option<i64> {
         let sessions = self.sessions.values().map(|session| session.due);
-        sessions.chain(self.calls.values().map(|call| call.due)).min().map(|due| due.0)
+        sessions
+            .chain(self.calls.values().map(|call| call.due))
+            .min()
+            .map(|due| due.0)
     }
 
     pub(crate) fn put(&mut self, client: Client, disabled: bool, etag: Etag) -> Reply {
@@ -138,17 +149,28 @@ impl Model {
             self.find((client.0, None))?;
         }
         if self.records.contains_key(&client) {
-            return Err(client.1.map_or(DeviceAlreadyExists, |_| ModuleAlreadyExistsOnDevice));
+            return Err(client
+                .1
+                .map_or(DeviceAlreadyExists, |_| ModuleAlreadyExistsOnDevice));
         }
         let (desired_version, reported_version, version, etag) = (1, 1, 2, 1);
-        let counts = Record { desired_version, reported_version, version, etag, ..Record::default() };
+        let counts = Record {
+            desired_version,
+            reported_version,
+            version,
+            etag,
+            ..Record::default()
+        };
         self.records.insert(client, Record { disabled, ..counts });
         Ok(None)
     }
 
     pub(crate) fn delete(&mut self, client: Client, etag: Etag) -> Reply {
         self.check(client, etag)?;
-        let modules = self.records.keys().filter(|other| other.0 == client.0 && other.1.is_some());
+        let modules = self
+            .records
+            .keys()
+            .filter(|other| other.0 == client.0 && other.1.is_some());
         let mut doomed: Vec<_> = modules.copied().filter(|_| client.1.is_none()).collect();
         doomed.push(client);
         for client in doomed {
@@ -159,21 +181,36 @@ impl Model {
     }
 
     fn turn_out_family(&mut self, device: u8) {
-        let family: Vec<_> = self.records.keys().copied().filter(|id| id.0 == device).collect();
-        family.into_iter().for_each(|client| self.turn_out(client, DeviceDisabled));
+        let family: Vec<_> = self
+            .records
+            .keys()
+            .copied()
+            .filter(|id| id.0 == device)
+            .collect();
+        family
+            .into_iter()
+            .for_each(|client| self.turn_out(client, DeviceDisabled));
     }
 
     fn turn_out(&mut self, client: Client, code: ErrorCode) {
         let waiting = self.calls.iter().filter(|(_, call)| call.client == client);
-        let waiting: Vec<_> = waiting.filter(|call| call.1.taken.is_none()).map(|c| *c.0).collect();
-        waiting.into_iter().for_each(|call| self.complete(call, Err(is_missing(client))));
+        let waiting: Vec<_> = waiting
+            .filter(|call| call.1.taken.is_none())
+            .map(|c| *c.0)
+            .collect();
+        waiting
+            .into_iter()
+            .for_each(|call| self.complete(call, Err(is_missing(client))));
         if let Some(session) = self.session_of(client) {
             self.force_out(session, code);
         }
     }
 
     fn session_of(&self, client: Client) -> Option<u64> {
-        self.sessions.iter().find(|(_, session)| session.client == client).map(|it| *it.0)
+        self.sessions
+            .iter()
+            .find(|(_, session)| session.client == client)
+            .map(|it| *it.0)
     }
 
     fn force_out(&mut self, session: u64, code: ErrorCode) {
@@ -182,7 +219,9 @@ impl Model {
     }
 
     pub(crate) fn end(&mut self, session: u64, lost: bool) {
-        let Some(ended) = self.sessions.remove(&session) else { return };
+        let Some(ended) = self.sessions.remove(&session) else {
+            return;
+        };
         if lost && ended.will {
             self.append(ended.client.0, 1);
         }
@@ -204,7 +243,13 @@ impl Model {
         }
     }
 
-    pub(crate) fn connect(&mut self, client: Client, remember: bool, will: bool, ttl: i64) -> Reply {
+    pub(crate) fn connect(
+        &mut self,
+        client: Client,
+        remember: bool,
+        will: bool,
+        ttl: i64,
+    ) -> Reply {
         self.find(client).map_err(|_| IotHubUnauthorizedAccess)?;
         if self.records[&(client.0, None)].disabled {
             return Err(DeviceDisabled);
@@ -213,24 +258,46 @@ impl Model {
             self.force_out(old, ConnectionForcefullyClosedOnNewConnection);
         }
         let record = self.find(client)?;
-        let features = record.remembered.take().filter(|_| remember).unwrap_or_default();
+        let features = record
+            .remembered
+            .take()
+            .filter(|_| remember)
+            .unwrap_or_default();
         record.remembered = remember.then(|| features.clone());
         self.last_session += 1;
         let (id, due) = (self.last_session, self.due(ttl + GRACE));
         let (calls, requests) = (BTreeMap::new(), 0);
-        self.sessions.insert(id, Session { client, features, remember, will, due, calls, requests });
+        self.sessions.insert(
+            id,
+            Session {
+                client,
+                features,
+                remember,
+                will,
+                due,
+                calls,
+                requests,
+            },
+        );
         self.release(id);
         Ok(Some(id))
     }
 
     fn session(&mut self, id: u64) -> Result<&mut Session, ErrorCode> {
-        self.sessions.get_mut(&id).ok_or(DeviceConnectionClosedRemotely)
+        self.sessions
+            .get_mut(&id)
+            .ok_or(DeviceConnectionClosedRemotely)
     }
 
     pub(crate) fn subscribe(&mut self, id: u64, feature: Feature, on: bool) -> Reply {
         let session = self.session(id)?;
-        let _ = if on { session.features.insert(feature) } else { session.features.remove(&feature) };
-        let (client, remember, features) = (session.client, session.remember, session.features.clone());
+        let _ = if on {
+            session.features.insert(feature)
+        } else {
+            session.features.remove(&feature)
+        };
+        let (client, remember, features) =
+            (session.client, session.remember, session.features.clone());
         if remember {
             self.find(client)?.remembered = Some(features);
         }
@@ -272,12 +339,18 @@ impl Model {
         let mut told = None;
         if let Some(patch) = desired {
             record.desired_version += 1;
-            told = Some(if whole { record.desired.clone() } else { patch.clone() });
+            told = Some(if whole {
+                record.desired.clone()
+            } else {
+                patch.clone()
+            });
         }
         let (etag, version) = (record.etag, record.desired_version);
         self.records.insert(client, record);
         if let (Some(mut told), Some(session)) = (told, self.session_of(client))
-            && self.sessions[&session].features.contains(&Feature::DesiredChanges)
+            && self.sessions[&session]
+                .features
+                .contains(&Feature::DesiredChanges)
         {
             told.insert("$version".into(), version.into());
             self.seen.push(Seen::Desired(session, version, told.into()));
@@ -285,7 +358,12 @@ impl Model {
         Ok(Some(etag))
     }
 
-    pub(crate) fn patch_reported(&mut self, id: u64, patch: &Map<String, Value>, stale: bool) -> Reply {
+    pub(crate) fn patch_reported(
+        &mut self,
+        id: u64,
+        patch: &Map<String, Value>,
+        stale: bool,
+    ) -> Reply {
         let client = self.session(id)?.client;
         let record = self.find(client)?;
         if stale {
@@ -301,7 +379,11 @@ impl Model {
     }
 
     pub(crate) fn invoke(&mut self, client: Client, connect: i64, response_timeout: i64) -> Reply {
-        if self.records.get(&(client.0, None)).is_none_or(|device| device.disabled) {
+        if self
+            .records
+            .get(&(client.0, None))
+            .is_none_or(|device| device.disabled)
+        {
             return Err(DeviceNotFound);
         }
         self.find(client)?;
@@ -315,7 +397,15 @@ impl Model {
         }
         self.last_call += 1;
         let due = self.due(connect);
-        self.calls.insert(self.last_call, Call { client, taken: None, response_timeout, due });
+        self.calls.insert(
+            self.last_call,
+            Call {
+                client,
+                taken: None,
+                response_timeout,
+                due,
+            },
+        );
         if let Some(session) = listening {
             self.release(session);
         }
@@ -330,8 +420,15 @@ impl Model {
     fn release(&mut self, id: u64) {
         let client = self.sessions[&id].client;
         let waiting = self.calls.iter().filter(|(_, call)| call.client == client);
-        let waiting: Vec<_> = waiting.filter(|call| call.1.taken.is_none()).map(|c| *c.0).collect();
-        for call in waiting.into_iter().filter(|_| self.listens(id)).collect::<Vec<_>>() {
+        let waiting: Vec<_> = waiting
+            .filter(|call| call.1.taken.is_none())
+            .map(|c| *c.0)
+            .collect();
+        for call in waiting
+            .into_iter()
+            .filter(|_| self.listens(id))
+            .collect::<Vec<_>>()
+        {
             let due = self.due(self.calls[&call].response_timeout);
             let session = self.sessions.get_mut(&id).unwrap();
             session.requests += 1;
@@ -365,8 +462,16 @@ impl Model {
 
     pub(crate) fn fire_due(&mut self) {
         while self.next_deadline().is_some_and(|due| due <= self.now) {
-            let session = self.sessions.iter().min_by_key(|it| it.1.due).map(|it| (it.1.due, *it.0));
-            let call = self.calls.iter().min_by_key(|it| it.1.due).map(|it| (it.1.due, *it.0));
+            let session = self
+                .sessions
+                .iter()
+                .min_by_key(|it| it.1.due)
+                .map(|it| (it.1.due, *it.0));
+            let call = self
+                .calls
+                .iter()
+                .min_by_key(|it| it.1.due)
+                .map(|it| (it.1.due, *it.0));
             match (session, call) {
                 (Some(session), None) => self.force_out(session.1, IotHubUnauthorized),
                 (Some(session), Some(call)) if session.0 < call.0 => {
@@ -374,7 +479,14 @@ impl Model {
                 }
                 (_, Some((_, call))) => {
                     let taken = self.calls[&call].taken.is_some();
-                    self.complete(call, Err(if taken { GatewayTimeout } else { DeviceNotOnline }));
+                    self.complete(
+                        call,
+                        Err(if taken {
+                            GatewayTimeout
+                        } else {
+                            DeviceNotOnline
+                        }),
+                    );
                 }
                 (None, None) => unreachable!("something is due"),
             }

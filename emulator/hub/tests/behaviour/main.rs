@@ -1,0 +1,14 @@
+//! What the hub does, one behaviour per test, seen from outside; a file for each module of it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod access;
+mod bulk;
+mod edge;
+#[path = "../fixture/mod.rs"]
+mod fixture;
+mod methods;
+mod registry;
+mod sessions;
+mod telemetry;
+mod twins;

@@ -1,0 +1,325 @@
+//! `spec/device.md` 2.6 to 2.8.
+
+use iothub_hub::{Effect, End, Feature, Guarantee, Outcome, Subscriptions};
+use iothub_protocol::registry::IdentitySpec;
+use iothub_protocol::sas::sign;
+use iothub_protocol::{Error, ErrorCode, Timestamp};
+use serde_json::json;
+
+use crate::fixture::{T0, client, fixture, message, secs, spec};
+use crate::telemetry::appended;
+
+fn remembering(hub: &mut crate::fixture::Fixture, id: &str) -> iothub_hub::Connected {
+    hub.connect_with(id, |request| request.remember = true)
+        .0
+        .unwrap()
+}
+
+#[test]
+fn a_device_is_connected_while_it_has_a_session() {
+    let mut hub = fixture().device("d1");
+
+    hub.wait(1);
+    let session = hub.connect("d1");
+    let identity = hub.identity("d1");
+    assert!(identity.connected);
+    assert_eq!(identity.connection_state_updated, T0 + secs(1));
+    assert_eq!(hub.twin("d1")["connectionState"], "Connected");
+
+    hub.wait(1).disconnect(session, End::Goodbye);
+    let identity = hub.identity("d1");
+    assert!(!identity.connected);
+    assert_eq!(identity.connection_state_updated, T0 + secs(2));
+    assert_eq!(identity.last_activity, T0 + secs(2));
+    assert_eq!(hub.hub.connection_count(), 0);
+}
+
+#[test]
+fn what_a_client_does_is_its_activity() {
+    let mut hub = fixture().device("d1");
+    let session = hub.connect("d1");
+
+    hub.wait(7);
+    hub.run(|hub, cx| hub.ingest(cx, session, vec![message("x")]))
+        .0
+        .unwrap();
+
+    assert_eq!(hub.identity("d1").last_activity, T0 + secs(7));
+    assert_eq!(hub.twin("d1")["lastActivityTime"], (T0 + secs(7)).to_iso());
+}
+
+#[test]
+fn the_newest_connection_wins() {
+    let mut hub = fixture().device("d1");
+    let old = hub.connect("d1");
+
+    let (connected, outcome) = hub.connect_with("d1", |_| {});
+
+    let taken_over = ErrorCode::ConnectionForcefullyClosedOnNewConnection;
+    assert_eq!(outcome.effects, [Effect::Disconnect(old, taken_over)]);
+    let new = connected.unwrap().session;
+    assert_ne!(new, old);
+    // The old connection learns late that it is over, which must not end the new one.
+    assert_eq!(hub.disconnect(old, End::Lost), Outcome::default());
+    assert_eq!(hub.hub.connections()[0].session, new);
+    let late = hub.run(|hub, cx| hub.subscribe(cx, old, &[])).0;
+    assert_eq!(
+        late.unwrap_err().code,
+        ErrorCode::DeviceConnectionClosedRemotely
+    );
+}
+
+#[test]
+fn a_device_and_its_modules_are_connected_side_by_side() {
+    let mut hub = fixture().device("d1").module("d1/m1").module("d1/m2");
+
+    for id in ["d1", "d1/m1", "d1/m2"] {
+        let (_, outcome) = hub.connect_with(id, |_| {});
+        assert_eq!(outcome.effects, []);
+    }
+
+    assert_eq!(hub.hub.connection_count(), 3);
+    assert_eq!(hub.hub.connected_devices(&hub.operator), Ok(1));
+}
+
+#[test]
+fn a_credential_is_good_for_its_owner_only() {
+    let mut hub = fixture().device("d1").device("d2");
+    let other = hub.principal("d2");
+
+    let (reply, outcome) = hub.connect_with("d1", |request| request.principal = other);
+
+    assert_eq!(reply.unwrap_err().code, ErrorCode::IotHubUnauthorizedAccess);
+    assert_eq!(outcome, Outcome::default());
+}
+
+#[test]
+fn who_was_disabled_or_deleted_after_it_proved_itself_stays_out() {
+    let mut hub = fixture().device("d1").module("d1/m1");
+    let (device, module) = (hub.request("d1"), hub.request("d1/m1"));
+    hub.update("d1", spec(&json!({"status": "disabled"})))
+        .0
+        .unwrap();
+
+    for request in [device.clone(), module.clone()] {
+        let refused: Result<_, Error> = hub.run(|hub, cx| hub.connect(cx, request)).0;
+        assert_eq!(refused.unwrap_err().code, ErrorCode::DeviceDisabled);
+    }
+    hub.delete("d1/m1").0.unwrap();
+    let refused = hub.run(|hub, cx| hub.connect(cx, module)).0;
+    assert_eq!(refused.unwrap_err().code, ErrorCode::ModuleNotFound);
+    hub.delete("d1").0.unwrap();
+    let refused = hub.run(|hub, cx| hub.connect(cx, device)).0;
+    assert_eq!(refused.unwrap_err().code, ErrorCode::DeviceNotFound);
+}
+
+#[test]
+fn subscriptions_are_remembered_when_asked_for() {
+    let mut hub = fixture().device("d1");
+    let first = remembering(&mut hub, "d1");
+    assert!(!first.resumed);
+    let wanted = [
+        (Feature::Methods, Guarantee::AtLeastOnce),
+        (Feature::C2d, Guarantee::AtMostOnce),
+    ];
+    hub.run(|hub, cx| hub.subscribe(cx, first.session, &wanted))
+        .0
+        .unwrap();
+    hub.run(|hub, cx| hub.unsubscribe(cx, first.session, &[Feature::C2d]))
+        .0
+        .unwrap();
+    hub.disconnect(first.session, End::Lost);
+
+    let second = remembering(&mut hub, "d1");
+
+    let mut expected = Subscriptions::default();
+    expected.set(Feature::Methods, Some(Guarantee::AtLeastOnce));
+    assert!(second.resumed);
+    assert_eq!(second.subscriptions, expected);
+}
+
+#[test]
+fn a_connection_that_asks_for_nothing_remembered_forgets() {
+    let mut hub = fixture().device("d1");
+    let first = remembering(&mut hub, "d1");
+    hub.subscribe(first.session, &[Feature::Methods]);
+    hub.listening("d1", &[Feature::DesiredChanges]);
+
+    let third = remembering(&mut hub, "d1");
+
+    assert!(!third.resumed);
+    assert_eq!(third.subscriptions, Subscriptions::default());
+}
+
+#[test]
+fn what_is_remembered_goes_with_the_identity() {
+    let mut hub = fixture().device("d1");
+    let session = remembering(&mut hub, "d1").session;
+    hub.subscribe(session, &[Feature::Methods]);
+    hub.delete("d1").0.unwrap();
+    hub.put("d1", IdentitySpec::default()).0.unwrap();
+
+    assert!(!remembering(&mut hub, "d1").resumed);
+}
+
+#[test]
+fn a_will_is_published_when_the_connection_is_lost_and_not_after_a_goodbye() {
+    for (end, expected) in [(End::Lost, 1), (End::Goodbye, 0)] {
+        let mut hub = fixture().device("d1");
+        let will = Some(message("gone"));
+        let session = hub
+            .connect_with("d1", |it| it.will = will)
+            .0
+            .unwrap()
+            .session;
+
+        let events = appended(&hub.disconnect(session, end));
+
+        assert_eq!(events.len(), expected);
+        for event in events {
+            assert_eq!(event.message.body, "gone");
+            let kind = event.message.properties.get("iothub-MessageType");
+            assert_eq!(kind.as_deref(), Some("Will"));
+        }
+    }
+}
+
+#[test]
+fn a_will_is_published_when_another_takes_over_or_the_hub_closes() {
+    let will = || Some(message("gone"));
+    let mut hub = fixture().device("d1");
+    hub.connect_with("d1", |it| it.will = will()).0.unwrap();
+
+    let (_, outcome) = hub.connect_with("d1", |it| it.will = will());
+    assert_eq!(appended(&outcome).len(), 1);
+    let (_, outcome) = hub.update("d1", spec(&json!({"status": "disabled"})));
+    assert_eq!(appended(&outcome).len(), 1);
+}
+
+#[test]
+fn a_connection_outlives_its_token_by_ten_minutes() {
+    let mut hub = fixture().device("d1");
+    let token = sign(
+        "hub.example/devices/d1",
+        T0 + secs(60),
+        None,
+        &hub.key("d1"),
+    );
+    let principal = hub.authenticate("d1", &token).unwrap();
+    let session = hub
+        .connect_with("d1", |it| it.principal = principal)
+        .0
+        .unwrap()
+        .session;
+
+    hub.wait(659);
+    assert_eq!(hub.fire_due(), Outcome::default());
+    hub.wait(1);
+    let outcome = hub.fire_due();
+
+    let expired = Effect::Disconnect(session, ErrorCode::IotHubUnauthorized);
+    assert_eq!(outcome.effects, [expired]);
+    assert!(!hub.identity("d1").connected);
+    assert_eq!(hub.hub.next_deadline(), None);
+}
+
+#[test]
+fn disabling_a_device_ends_its_connections_and_those_of_its_modules() {
+    let mut hub = fixture().device("d1").module("d1/m1").device("d2");
+    let (first, second) = (hub.connect("d1"), hub.connect("d1/m1"));
+    hub.connect("d2");
+
+    let (_, outcome) = hub.update("d1", spec(&json!({"status": "disabled"})));
+
+    let disabled = |session| Effect::Disconnect(session, ErrorCode::DeviceDisabled);
+    assert_eq!(outcome.effects, [disabled(first), disabled(second)]);
+    assert_eq!(hub.hub.connection_count(), 1);
+}
+
+#[test]
+fn new_keys_leave_a_connection_alone() {
+    let mut hub = fixture().device("d1");
+    hub.connect("d1");
+    let old = hub.key("d1");
+
+    let (_, outcome) = hub.update("d1", IdentitySpec::default());
+
+    assert_ne!(hub.key("d1"), old);
+    assert_eq!(outcome.effects, []);
+    assert!(hub.identity("d1").connected);
+}
+
+#[test]
+fn a_connection_can_be_dropped_on_request() {
+    let mut hub = fixture().device("d1");
+    let session = hub.connect("d1");
+    let operator = hub.operator.clone();
+    let mut drop = || hub.run(|hub, cx| hub.drop_connection(cx, &operator, &client("d1")));
+
+    let (reply, outcome) = drop();
+    reply.unwrap();
+    let code = ErrorCode::ConnectionForcefullyClosedOnFaultInjection;
+    assert_eq!(outcome.effects, [Effect::Disconnect(session, code)]);
+    assert_eq!(drop().0.unwrap_err().code, ErrorCode::DeviceNotOnline);
+}
+
+#[test]
+fn a_reset_closes_everything_and_reuses_no_number() {
+    let mut hub = fixture().device("d1");
+    let old = hub.connect("d1");
+
+    let (_, outcome) = hub.run(|hub, cx| hub.reset(cx));
+
+    let closed = ErrorCode::DeviceConnectionClosedRemotely;
+    assert_eq!(outcome.effects, [Effect::Disconnect(old, closed)]);
+    assert!(hub.hub.devices(&hub.operator, None).unwrap().is_empty());
+    hub.put("d1", IdentitySpec::default()).0.unwrap();
+    let new = hub.connect("d1");
+    // The connection that was closed says so late.
+    hub.disconnect(old, End::Lost);
+    assert_eq!(hub.hub.session_client(new), Some(&client("d1")));
+}
+
+#[test]
+fn connections_are_listed_in_the_order_they_came() {
+    let mut hub = fixture().device("d2").device("d1");
+    hub.connect("d2");
+    hub.wait(1)
+        .listening("d1", &[Feature::Methods, Feature::DesiredChanges]);
+
+    let connections = hub.hub.connections();
+
+    let listed: Vec<_> = connections
+        .iter()
+        .map(|it| {
+            (
+                it.client.to_string(),
+                it.since,
+                it.subscriptions.features().count(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        listed,
+        [("d2".into(), T0, 0), ("d1".into(), T0 + secs(1), 2)]
+    );
+}
+
+#[test]
+fn a_fork_leaves_connections_and_deadlines_behind() {
+    let mut hub = fixture().device("d1");
+    hub.connect("d1");
+
+    let fork = hub.hub.fork();
+
+    assert_eq!(fork.connection_count(), 0);
+    assert_eq!(fork.next_deadline(), None);
+    assert!(
+        !fork
+            .device(&hub.operator, &client("d1").device)
+            .unwrap()
+            .connected
+    );
+    assert!(hub.identity("d1").connected);
+    assert_ne!(hub.identity("d1").last_activity, Timestamp::NEVER);
+}
