@@ -49,7 +49,11 @@ pub fn serve(
     let published = publisher::start(handle.clone(), feed.clone(), stop.clone());
     async move {
         let published = published?;
-        tracing::debug!(hub = hub_name, port = bound.port(), "the observer bus is open");
+        tracing::debug!(
+            hub = hub_name,
+            port = bound.port(),
+            "the observer bus is open"
+        );
         let served = transport::tcp::serve(bound, stop, move |stream, peer, stop| {
             let (handle, feed) = (handle.clone(), feed.clone());
             async move { connection::serve(&handle, &feed, stream, &peer, &stop).await }
@@ -181,13 +185,21 @@ mod tests {
             )])
             .unwrap();
 
-        assert_eq!(early.message().await, None, "observers have to come again");
+        // Observers have to come again. What was just being subscribed to may be told twice: as what
+        // was kept, and as what is new.
+        while let Some(message) = early.message().await {
+            assert_eq!(message, told);
+        }
         let mut late = Observer::watching(address, "hub/h/devices/d1/twin/#").await;
         assert_eq!(late.message().await.unwrap(), told);
         patch(&handle, &client, 2).await;
-        let (topic, document) = late.message().await.unwrap();
-        assert_eq!(topic, told.0);
-        assert_ne!(document, told.1);
+        let after = loop {
+            let message = late.message().await.unwrap();
+            if message != told {
+                break message;
+            }
+        };
+        assert_eq!(after.0, told.0);
         stop.cancel();
         served.await.unwrap().unwrap();
     }
