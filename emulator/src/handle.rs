@@ -430,9 +430,11 @@ impl HubHandle {
             effects,
             notices,
         } = outcome;
-        if observed {
-            core.tell_observers(&changes, notices);
-        }
+        let observations = if observed {
+            observations(&changes, notices)
+        } else {
+            Vec::new()
+        };
         let ticket = if changes.is_empty() {
             // Nothing of its own to store; but it may rest on what is not durable yet.
             core.release
@@ -444,6 +446,7 @@ impl HubHandle {
                 Err(error) => return Err(core.stop(&error)),
             }
         };
+        core.tell_observers(observations);
         core.release.push_back((ticket, step, effects));
         self.dispatch(core);
         let next = core.hub.next_deadline();
@@ -570,19 +573,8 @@ impl Core {
         Error::new(ErrorCode::ServiceUnavailable, reason)
     }
 
-    fn tell_observers(&mut self, changes: &[Change], notices: Vec<Notice>) {
-        let events = changes.iter().filter_map(|change| match change {
-            Change::AppendEvents(events) => Some(Observation::Events(events.as_slice().into())),
-            Change::PutIdentity(_)
-            | Change::DeleteIdentity(_)
-            | Change::PutTwin(_)
-            | Change::PutSubscriptions(..)
-            | Change::DeleteSubscriptions(_)
-            | Change::PutPartitionHead(..)
-            | Change::PutEntropy(_)
-            | Change::Reset => None,
-        });
-        for observation in events.chain(notices.into_iter().map(Observation::Notice)) {
+    fn tell_observers(&mut self, observations: Vec<Observation>) {
+        for observation in observations {
             let mut dropped = 0;
             self.observers
                 .retain(|observer| match observer.try_send(observation.clone()) {
@@ -596,6 +588,24 @@ impl Core {
             self.dropped_observations += dropped;
         }
     }
+}
+
+/// What observers are told of an operation.
+fn observations(changes: &[Change], notices: Vec<Notice>) -> Vec<Observation> {
+    let events = changes.iter().filter_map(|change| match change {
+        Change::AppendEvents(events) => Some(Observation::Events(events.as_slice().into())),
+        Change::PutIdentity(_)
+        | Change::DeleteIdentity(_)
+        | Change::PutTwin(_)
+        | Change::PutSubscriptions(..)
+        | Change::DeleteSubscriptions(_)
+        | Change::PutPartitionHead(..)
+        | Change::PutEntropy(_)
+        | Change::Reset => None,
+    });
+    events
+        .chain(notices.into_iter().map(Observation::Notice))
+        .collect()
 }
 
 impl Drop for CallGuard<'_> {

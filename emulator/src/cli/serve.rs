@@ -124,7 +124,8 @@ enum KeyTypeArg {
 
 impl ServeCommand {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let filter = EnvFilter::try_new(&self.log)
+        // rumqttd tells of each of its links, of which an observer has several.
+        let filter = EnvFilter::try_new(format!("rumqttd=warn,{}", self.log))
             .with_context(|| format!("--log {:?} is not a filter", self.log))?;
         tracing_subscriber::fmt()
             .with_env_filter(filter)
