@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use iothub_hub::{AccessPolicy, Entropy, Limits, Permission, Permissions};
 use iothub_protocol::Timestamp;
-use iothub_protocol::sas::SymmetricKey;
+use sha2::{Digest, Sha256};
 
 use crate::certificates::CertificateOptions;
 use crate::mqtt;
@@ -32,7 +32,7 @@ pub struct Config {
     /// Keys of the shared access policies.
     pub keys: PolicyKeys,
     /// Policies beside the five that every hub has.
-    pub policies: Vec<AccessPolicy>,
+    pub policies: Vec<CustomPolicy>,
     /// Partitions of the event log, 1 to 128.
     pub partitions: u16,
     /// The hub's numbers.
@@ -104,6 +104,15 @@ pub enum ClockSetting {
     System,
     /// This, until it is moved.
     Frozen(Timestamp),
+}
+
+/// A shared access policy beside the five that every hub has; its keys are made like theirs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CustomPolicy {
+    /// Its name, `skn` in tokens; at most 64 characters.
+    pub name: String,
+    /// What it grants.
+    pub permissions: Permissions,
 }
 
 /// Keys of the shared access policies.
@@ -212,15 +221,34 @@ impl Config {
             PolicyKeys::Random => random_seed(),
         };
         let mut entropy = Entropy::new(seed);
-        let mut key = || -> SymmetricKey { entropy.key() };
-        let default = POLICIES.iter().map(|(name, permissions)| AccessPolicy {
-            name: (*name).to_owned(),
-            permissions: Permissions::of(permissions),
-            primary: key(),
-            secondary: key(),
+        let default = POLICIES
+            .iter()
+            .map(|(name, permissions)| policy(name, Permissions::of(permissions), &mut entropy));
+        let custom = self.policies.iter().map(|custom| {
+            // By its name, so that its keys do not depend on what stands before it.
+            let mut entropy = Entropy::new(seed ^ fold(&custom.name));
+            policy(&custom.name, custom.permissions, &mut entropy)
         });
-        default.chain(self.policies.iter().cloned()).collect()
+        default.chain(custom).collect()
     }
+}
+
+fn policy(name: &str, permissions: Permissions, entropy: &mut Entropy) -> AccessPolicy {
+    AccessPolicy {
+        name: name.to_owned(),
+        permissions,
+        primary: entropy.key(),
+        secondary: entropy.key(),
+    }
+}
+
+/// Sixty-four bits of a name's digest.
+fn fold(name: &str) -> u64 {
+    let digest = Sha256::digest(name.as_bytes());
+    digest
+        .iter()
+        .take(8)
+        .fold(0, |bits, &byte| bits << 8 | u64::from(byte))
 }
 
 /// Sixty-four bits that nobody can guess: a version 4 UUID, folded.

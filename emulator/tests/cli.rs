@@ -264,6 +264,20 @@ fn keys_are_fixed_seeded_or_random_as_asked() {
 }
 
 #[test]
+fn a_policy_of_ones_own_may_do_what_it_was_given_and_no_more() {
+    let served = Served::start(&["--policy", "reader=registryRead"]);
+    let reader = served.info["connection_strings"]["reader"]
+        .as_str()
+        .unwrap();
+
+    let listed = served.json(&["device-identity", "list", "--login", reader]);
+    let error = served.error(&["device-identity", "create", "-d", "d1", "--login", reader]);
+
+    assert_eq!(listed, json!([]));
+    assert!(error.contains("IotHubUnauthorizedAccess"), "{error}");
+}
+
+#[test]
 fn healthcheck_tells_ready_from_absent() {
     let served = Served::start(&[]);
     let address = format!("127.0.0.1:{}", served.info["ports"]["http"]);

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use iothub_hub::{Permission, Permissions};
 use tracing_subscriber::EnvFilter;
 
 use super::ready;
 use crate::certificates::{CertificateOptions, KeyType};
 use crate::config::{
-    Config, DEFAULT_PARTITIONS, DEFAULT_RETENTION_BYTES, Durability, Listen, PolicyKeys, Port,
-    Storage,
+    Config, CustomPolicy, DEFAULT_PARTITIONS, DEFAULT_RETENTION_BYTES, Durability, Listen,
+    PolicyKeys, Port, Storage,
 };
 use crate::emulator::Emulator;
 
@@ -85,6 +86,16 @@ pub(crate) struct ServeCommand {
     /// Make the policies' keys at random instead of the well-known development keys.
     #[arg(long, env = "IOTHUB_EMULATOR_RANDOM_KEYS")]
     random_keys: bool,
+    /// A shared access policy beside the five that every hub has, such as
+    /// `telemetryReader=ServiceConnect+RegistryRead`; may be given several times.
+    #[arg(
+        long,
+        env = "IOTHUB_EMULATOR_POLICY",
+        value_delimiter = ',',
+        value_name = "NAME=PERMISSIONS",
+        value_parser = parse_policy
+    )]
+    policy: Vec<CustomPolicy>,
     /// Partitions of the event log, 1 to 128.
     #[arg(long, env = "IOTHUB_EMULATOR_PARTITIONS", default_value_t = DEFAULT_PARTITIONS)]
     partitions: u16,
@@ -229,10 +240,42 @@ impl ServeCommand {
                 (false, Some(_)) => PolicyKeys::Seeded,
                 (false, None) => PolicyKeys::Development,
             },
+            policies: self.policy,
             partitions: self.partitions,
             ..Config::default()
         })
     }
+}
+
+/// `NAME=PERMISSION[+PERMISSION…]`.
+fn parse_policy(text: &str) -> Result<CustomPolicy, String> {
+    let (name, permissions) = text
+        .split_once('=')
+        .ok_or("expected NAME=PERMISSION+PERMISSION")?;
+    if name.is_empty() || name.len() > 64 {
+        return Err("a policy's name has 1 to 64 characters".into());
+    }
+    let permissions: Vec<_> = permissions
+        .split('+')
+        .map(parse_permission)
+        .collect::<Result<_, _>>()?;
+    Ok(CustomPolicy {
+        name: name.to_owned(),
+        permissions: Permissions::of(&permissions),
+    })
+}
+
+fn parse_permission(name: &str) -> Result<Permission, String> {
+    const ALL: [Permission; 4] = [
+        Permission::RegistryRead,
+        Permission::RegistryWrite,
+        Permission::ServiceConnect,
+        Permission::DeviceConnect,
+    ];
+    let found = ALL
+        .into_iter()
+        .find(|known| format!("{known:?}").eq_ignore_ascii_case(name));
+    found.ok_or_else(|| format!("{name:?} is no permission; there are {ALL:?}"))
 }
 
 /// The user's data folder (XDG base directory specification).
