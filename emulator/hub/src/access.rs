@@ -274,6 +274,7 @@ impl Hub {
         client: &ClientId,
         credentials: Credentials<'_>,
     ) -> Result<Principal, Error> {
+        self.check_is_ours(host)?;
         let identity = self
             .registry
             .find(client)
@@ -390,16 +391,29 @@ impl Hub {
         )))
     }
 
+    /// A token is made for the name that its user connected to, or for another configured name.
     fn check_host(&self, token: &SasToken, used: &str) -> Result<(), Error> {
         let host = token_host(token);
+        self.check_is_ours(host)?;
         let used = without_port(used);
-        let names = &self.config.host_names;
-        let is_ours = names.is_empty() || names.iter().any(|name| name.eq_ignore_ascii_case(host));
-        if is_ours && (host.eq_ignore_ascii_case(used) || !names.is_empty()) {
+        if host.eq_ignore_ascii_case(used) || !self.config.host_names.is_empty() {
             return Ok(());
         }
         Err(Error::unauthorized(format!(
             "the token is for host {host}, the connection for {used}"
+        )))
+    }
+
+    /// Any name is this hub, unless names are configured (`spec/sdk-connectivity.md`).
+    fn check_is_ours(&self, host: &str) -> Result<(), Error> {
+        let host = without_port(host);
+        let names = &self.config.host_names;
+        if names.is_empty() || names.iter().any(|name| name.eq_ignore_ascii_case(host)) {
+            return Ok(());
+        }
+        Err(Error::unauthorized(format!(
+            "{host} is not this hub, which is {}",
+            names.join(", ")
         )))
     }
 

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use imbl::OrdMap;
-use iothub_protocol::registry::{Authentication, IfMatch, Status};
+use iothub_protocol::registry::{Authentication, IfMatch};
 use iothub_protocol::twin::{self, Section, SectionKind, TwinPatch};
 use iothub_protocol::{ClientId, Error, ErrorCode, Timestamp};
 use serde_json::{Map, Value, json};
@@ -252,15 +252,7 @@ impl Hub {
         let identity = self.registry.require(client)?;
         let twin = self.twins.require(client)?;
         let connected = self.sessions.of(client).is_some();
-        let device = self.registry.require_device(&client.device)?;
-        let status = device.status;
-        let view = document(
-            identity,
-            twin,
-            status,
-            connected,
-            self.last_activity(identity),
-        );
+        let view = document(identity, twin, connected, self.last_activity(identity));
         Ok((view, etag_text(twin.etag)))
     }
 }
@@ -328,13 +320,7 @@ fn etag_text(etag: u64) -> String {
 }
 
 /// The document of `spec/service.md` 3.1, in its order.
-fn document(
-    identity: &Identity,
-    twin: &Twin,
-    status: Status,
-    connected: bool,
-    last_activity: Timestamp,
-) -> Value {
+fn document(identity: &Identity, twin: &Twin, connected: bool, last_activity: Timestamp) -> Value {
     let is_device = identity.client.module.is_none();
     let mut document = Map::new();
     let mut put = |name: &str, value: Value| {
@@ -346,7 +332,7 @@ fn document(
     }
     put("etag", etag_text(twin.etag).into());
     put("deviceEtag", identity.etag.as_str().into());
-    put("status", status.as_str().into());
+    put("status", identity.status.as_str().into());
     if let Some(reason) = &identity.status_reason {
         put("statusReason", reason.as_str().into());
     }

@@ -452,6 +452,10 @@ fn a_token_is_for_the_name_that_its_user_connected_to() {
     );
     assert!(as_host(&named.hub, HOST, &alias));
     assert!(!as_host(&named.hub, "other.example", &token));
+    assert!(
+        !as_host(&named.hub, "other.example", &alias),
+        "who connects to another hub's name is not ours"
+    );
 }
 
 #[test]

@@ -516,10 +516,10 @@ impl Bench {
         let (twin, etag) = hub.twin(operator, &id).unwrap();
         prop_assert_eq!(&etag, &etag_of(record.etag));
         prop_assert_eq!(&twin["version"], record.version);
-        let device = &model.records[&(of.0, None)];
+        // Modules have no status of their own (`spec/service.md` 3.1).
         prop_assert_eq!(
             &twin["status"],
-            if device.disabled {
+            if record.disabled {
                 "disabled"
             } else {
                 "enabled"
