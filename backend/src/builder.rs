@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use iothub_protocol::Clock;
 use iothub_protocol::connection_string::ConnectionString;
+use iothub_protocol::{Clock, Timestamp};
 use serde_json::Value;
 
 use crate::credentials::Credentials;
@@ -151,13 +151,26 @@ impl BackendBuilder {
 /// What a running emulator says about itself: host name, ports, where its certificate authority is,
 /// and the connection strings of its policies. `url` is that of its HTTP or HTTPS listener.
 pub async fn emulator_info(url: &str) -> Result<Value, Error> {
+    read_control(url, "/_emulator/info").await
+}
+
+/// The time of a running emulator, which may be another than the world's; tokens are judged by it.
+pub async fn emulator_time(url: &str) -> Result<Timestamp, Error> {
+    let clock = read_control(url, "/_emulator/clock").await?;
+    let now = clock["now"].as_str().and_then(Timestamp::parse_iso);
+    now.ok_or_else(|| Error::new(ErrorKind::UnexpectedAnswer("a clock without a time".into())))
+}
+
+async fn read_control(url: &str, path: &str) -> Result<Value, Error> {
     let address = Address::of_url(url);
     let tls = match &address {
         Address::Http(_) => trust::trusting_nobody(),
-        _ => Trust::default().client_config()?,
+        Address::Standard | Address::HttpsPort(_) | Address::Https(_) => {
+            Trust::default().client_config()?
+        }
     };
     let transport = Transport::new(&address.base(""), tls, None, Arc::new(SystemClock))?;
-    transport.read_control("/_emulator/info").await
+    transport.read_control(path).await
 }
 
 impl Address {

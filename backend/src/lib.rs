@@ -34,7 +34,7 @@ mod transport;
 mod trust;
 mod twins;
 
-pub use builder::{Backend, BackendBuilder, emulator_info};
+pub use builder::{Backend, BackendBuilder, emulator_info, emulator_time};
 pub use clock::SystemClock;
 pub use error::{Error, ErrorKind, Refusal};
 pub use events::{Event, EventQuery, EventStream, Events};

@@ -2,7 +2,7 @@
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a test says what it needs")]
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
@@ -275,6 +275,25 @@ fn a_policy_of_ones_own_may_do_what_it_was_given_and_no_more() {
 
     assert_eq!(listed, json!([]));
     assert!(error.contains("IotHubUnauthorizedAccess"), "{error}");
+}
+
+#[test]
+fn commands_go_by_the_emulators_time() {
+    let served = Served::start(&[]);
+    let address = format!("127.0.0.1:{}", served.info["ports"]["http"]);
+    let body = r#"{"seconds": 864000}"#;
+    let mut stream = std::net::TcpStream::connect(&address).unwrap();
+    let request = format!(
+        "POST /_emulator/clock/advance HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+
+    assert_eq!(served.json(&["device-identity", "list"]), json!([]));
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! What every client command needs: whom to ask, and as whom.
 
+use std::sync::Arc;
+
 use anyhow::Context;
 use clap::Args;
-use iothub_backend::{Backend, emulator_info};
+use iothub_backend::{Backend, emulator_info, emulator_time};
 use serde_json::Value;
 
 use super::output::OutputFormat;
+use crate::clock::HubClock;
 
 /// What every client command takes.
 #[derive(Clone, Debug, Args)]
@@ -57,12 +60,29 @@ impl CliContext {
     /// A client of the hub.
     pub(super) async fn backend(&self) -> anyhow::Result<Backend> {
         let builder = Backend::builder(&self.service_connection_string().await?);
-        let builder = match (&self.emulator, &self.login) {
-            (Some(url), _) => builder.url(url),
-            (None, None) => builder.url(DEFAULT_URL),
-            (None, Some(_)) => builder,
+        let builder = match self.url() {
+            Some(url) => builder.url(url).clock(self.clock().await?),
+            None => builder,
         };
         Ok(builder.build()?)
+    }
+
+    /// The clock to make tokens by: the emulator's, whose time may be another than the world's.
+    pub(super) async fn clock(&self) -> anyhow::Result<Arc<HubClock>> {
+        Ok(Arc::new(match self.url() {
+            // A command is over long before a token is.
+            Some(url) => HubClock::frozen(emulator_time(url).await?),
+            None => HubClock::system(),
+        }))
+    }
+
+    /// Where the emulator is; `None`: where the connection string says.
+    fn url(&self) -> Option<&str> {
+        match (&self.emulator, &self.login) {
+            (Some(url), _) => Some(url),
+            (None, None) => Some(DEFAULT_URL),
+            (None, Some(_)) => None,
+        }
     }
 }
 

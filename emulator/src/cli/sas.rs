@@ -12,7 +12,6 @@ use serde_json::json;
 use super::context::{CliContext, policy_string};
 use super::device_identity::{KeyType, device_key};
 use super::output::print;
-use crate::clock::HubClock;
 
 /// Makes a SAS token: of a policy, or of a device.
 #[derive(Debug, Args)]
@@ -35,7 +34,7 @@ pub(crate) struct GenerateSasTokenCommand {
 
 impl GenerateSasTokenCommand {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let expiry = HubClock::system().now() + Duration::from_secs(self.duration);
+        let expiry = self.context.clock().await?.now() + Duration::from_secs(self.duration);
         let service = self.context.service_connection_string().await?;
         let host = ConnectionString::parse(&service)?.host_name;
         let token = match &self.device_id {
