@@ -1,6 +1,6 @@
 //! The composition root: builds every part, binds the listeners, stops everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -85,6 +85,14 @@ impl Emulator {
             ClockSetting::Frozen(at) => HubClock::frozen(at),
         });
         let policies = config.all_policies();
+        let mut names = HashSet::new();
+        if let Some(twice) = policies.iter().find(|policy| !names.insert(&policy.name)) {
+            // Only one of them could ever sign anything.
+            return Err(StartError::Setting(format!(
+                "policy: there are two named {}",
+                twice.name
+            )));
+        }
         // Clients judge a certificate's validity by the world's time, not by the emulator's.
         let world = HubClock::system().now();
         let certificates = Certificates::load_or_create(&config.certificates, world)?;

@@ -278,6 +278,21 @@ fn a_policy_of_ones_own_may_do_what_it_was_given_and_no_more() {
 }
 
 #[test]
+fn a_policy_that_every_hub_has_is_not_defined_again() {
+    let dir = tempfile::tempdir().unwrap();
+
+    let output = clean(&mut Command::new(BINARY))
+        .args(["serve", "--policy", "service=RegistryRead", "--cert-dir"])
+        .arg(dir.path())
+        .output()
+        .unwrap();
+
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert!(error.contains("two named service"), "{error}");
+}
+
+#[test]
 fn commands_go_by_the_emulators_time() {
     let served = Served::start(&[]);
     let address = format!("127.0.0.1:{}", served.info["ports"]["http"]);
