@@ -41,17 +41,22 @@ pub(super) async fn serve<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let mut buffer = BytesMut::new();
-    let admitted = {
+    let first = {
         let deadline = handle.clock().now() + settings.connect_timeout;
         tokio::select! {
-            // Boxed: what a login needs is not carried through the connection's idle days.
-            admitted = Box::pin(admit(handle, settings, &mut stream, peer, &mut buffer)) => admitted,
+            first = first_packet(settings, &mut stream, peer, &mut buffer) => first,
             () = handle.clock().sleep_until(deadline) => {
                 tracing::info!(peer = %peer.address, "closed: no CONNECT in time");
                 None
             }
             () = shutdown.cancelled() => None,
         }
+    };
+    let admitted = match first {
+        // Not a branch above: dropped half-way, it would leave a session without a connection.
+        // Boxed: what a login needs is not carried through the connection's idle days.
+        Some(packet) => Box::pin(admit(handle, &mut stream, peer, packet)).await,
+        None => None,
     };
     let Some(admitted) = admitted else {
         // The answer, if there was one, has been written; the peer may be gone already.
@@ -135,20 +140,19 @@ impl From<Violation> for Ending {
     }
 }
 
-/// Reads the CONNECT, asks the hub, answers. `None`: refused, and answered.
-async fn admit<S>(
-    handle: &HubHandle,
+/// Reads the first packet. `None`: there is none that can be read; answered where an answer is due.
+async fn first_packet<S>(
     settings: &Settings,
     stream: &mut S,
     peer: &Peer,
     buffer: &mut BytesMut,
-) -> Option<Admitted>
+) -> Option<ClientPacket>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let packet = loop {
+    loop {
         match decode_client(buffer, settings.packet_limit) {
-            Ok(Some(packet)) => break packet,
+            Ok(Some(packet)) => return Some(packet),
             Ok(None) => {}
             Err(error) => {
                 tracing::info!(peer = %peer.address, ?error, "refused: not a CONNECT");
@@ -163,7 +167,19 @@ where
             }
             Ok(_) => {}
         }
-    };
+    }
+}
+
+/// Takes the CONNECT, asks the hub, answers. `None`: refused, and answered.
+async fn admit<S>(
+    handle: &HubHandle,
+    stream: &mut S,
+    peer: &Peer,
+    packet: ClientPacket,
+) -> Option<Admitted>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
     let ClientPacket::Connect(connect) = packet else {
         tracing::info!(peer = %peer.address, "closed: the first packet is not a CONNECT");
         return None;
