@@ -97,6 +97,7 @@ impl HubHandle {
         clock: Arc<HubClock>,
     ) -> Result<Self, StoreError> {
         store.load(&mut |change| hub.restore(change))?;
+        hub.rearm();
         let progress = watch::Sender::new(Progress {
             durable: store.durable(),
             ended: false,
@@ -600,6 +601,10 @@ fn observations(changes: &[Change], notices: Vec<Notice>) -> Vec<Observation> {
         | Change::PutSubscriptions(..)
         | Change::DeleteSubscriptions(_)
         | Change::PutPartitionHead(..)
+        | Change::PutC2d(_)
+        | Change::DeleteC2d(..)
+        | Change::PutDocument(_)
+        | Change::DeleteDocument(..)
         | Change::PutEntropy(_)
         | Change::Reset => None,
     });

@@ -279,19 +279,23 @@ impl Hub {
             .registry
             .find(client)
             .ok_or_else(|| Error::unauthorized(format!("{client} is not registered")))?;
+        let principal = match credentials {
+            Credentials::Token(text) => self.client_by_token(now, host, identity, text)?,
+            Credentials::Certificate(facts) => client_by_certificate(now, identity, facts)?,
+            Credentials::None => {
+                return Err(Error::unauthorized(
+                    "neither a token nor a client certificate",
+                ));
+            }
+        };
+        // Last, so that only who could come in learns that the door is locked.
         if self.registry.is_disabled(&client.device) {
             return Err(Error::new(
                 ErrorCode::DeviceDisabled,
                 format!("device {} is disabled", client.device),
             ));
         }
-        match credentials {
-            Credentials::Token(text) => self.client_by_token(now, host, identity, text),
-            Credentials::Certificate(facts) => client_by_certificate(now, identity, facts),
-            Credentials::None => Err(Error::unauthorized(
-                "neither a token nor a client certificate",
-            )),
-        }
+        Ok(principal)
     }
 
     fn client_by_token(

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use iothub_protocol::method::MethodResponse;
 use iothub_protocol::{ClientId, Error, ErrorCode, Timestamp};
 
+use crate::c2d::C2dMessage;
+use crate::documents::{Document, DocumentKind};
 use crate::methods::CallId;
 use crate::registry::Identity;
 use crate::sessions::{SessionId, Subscriptions};
@@ -47,6 +49,14 @@ pub enum Change {
     AppendEvents(Vec<Event>),
     /// Where a partition continues, when its events themselves are no longer kept.
     PutPartitionHead(PartitionId, PartitionHead),
+    /// A cloud-to-device message that waits for its client, new or changed.
+    PutC2d(Arc<C2dMessage>),
+    /// The client's message with this sequence number is settled.
+    DeleteC2d(ClientId, u64),
+    /// Something that the hub keeps as a JSON document, new or changed.
+    PutDocument(Document),
+    /// The document is gone.
+    DeleteDocument(DocumentKind, Arc<str>),
     /// How far the seeded source has been used.
     PutEntropy(u64),
     /// Everything is forgotten.

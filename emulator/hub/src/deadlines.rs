@@ -6,9 +6,10 @@ use iothub_protocol::Timestamp;
 
 use crate::methods::CallId;
 use crate::sessions::SessionId;
+use crate::{c2d, feedback, file_notifications, jobs, uploads};
 
 /// What is to be done when its time comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
     /// No client came to take the call.
     MethodConnect(CallId),
@@ -16,6 +17,16 @@ pub(crate) enum Due {
     MethodResponse(CallId),
     /// The token that the session was opened with is no longer good.
     SessionExpiry(SessionId),
+    /// Something about a cloud-to-device message.
+    C2d(c2d::Due),
+    /// Something about feedback.
+    Feedback(feedback::Due),
+    /// Something about a job.
+    Jobs(jobs::Due),
+    /// Something about a file upload.
+    Uploads(uploads::Due),
+    /// Something about a file-upload notification.
+    FileNotifications(file_notifications::Due),
 }
 
 /// Names an entry, to cancel it.

@@ -7,27 +7,43 @@
 //! protocol.
 
 mod access;
+mod authorities;
 mod bulk;
+mod c2d;
+mod configurations;
 mod cx;
 mod deadlines;
+mod digital_twins;
+mod documents;
 mod edge;
 mod entropy;
+mod feedback;
+mod file_notifications;
+mod jobs;
 mod limits;
 mod methods;
+mod query;
 mod registry;
+mod registry_jobs;
+mod routing;
 mod sessions;
 mod telemetry;
+mod throttles;
 mod twins;
+mod uploads;
 
 use std::sync::Arc;
 
 use iothub_protocol::Timestamp;
+use serde_json::Value;
 
 pub use access::{
     AccessPolicy, AuthMethod, AuthScope, AuthType, CertificateFacts, Credentials, Permission,
     Permissions, Principal, Who,
 };
+pub use c2d::C2dMessage;
 pub use cx::{Change, Cx, Delivery, Effect, Notice, Outcome};
+pub use documents::{Document, DocumentKind};
 pub use entropy::Entropy;
 pub use limits::Limits;
 pub use methods::CallId;
@@ -66,6 +82,16 @@ pub struct Hub {
     sessions: sessions::Sessions,
     methods: methods::Methods,
     telemetry: telemetry::Telemetry,
+    c2d: c2d::Queues,
+    feedback: feedback::Feedback,
+    jobs: jobs::Jobs,
+    registry_jobs: registry_jobs::RegistryJobs,
+    configurations: configurations::Configurations,
+    authorities: authorities::Authorities,
+    uploads: uploads::Uploads,
+    file_notifications: file_notifications::FileNotifications,
+    routing: routing::Routing,
+    throttles: throttles::Throttles,
     deadlines: deadlines::Deadlines,
 }
 
@@ -79,6 +105,16 @@ impl Hub {
             sessions: sessions::Sessions::default(),
             methods: methods::Methods::default(),
             telemetry: telemetry::Telemetry::new(config.partitions),
+            c2d: c2d::Queues::default(),
+            feedback: feedback::Feedback::default(),
+            jobs: jobs::Jobs::default(),
+            registry_jobs: registry_jobs::RegistryJobs::default(),
+            configurations: configurations::Configurations::default(),
+            authorities: authorities::Authorities::default(),
+            uploads: uploads::Uploads::default(),
+            file_notifications: file_notifications::FileNotifications::default(),
+            routing: routing::Routing::default(),
+            throttles: throttles::Throttles::default(),
             deadlines: deadlines::Deadlines::default(),
             config: Arc::new(config),
         }
@@ -108,8 +144,44 @@ impl Hub {
             Change::PutPartitionHead(partition, head) => {
                 self.telemetry.restore_head(partition, head);
             }
+            Change::PutC2d(message) => self.c2d.put(message),
+            Change::DeleteC2d(client, sequence) => self.c2d.remove(&client, sequence),
+            Change::PutDocument(document) => {
+                self.restore_document(document.kind, &document.key, Some(&document.value));
+            }
+            Change::DeleteDocument(kind, key) => self.restore_document(kind, &key, None),
             Change::PutEntropy(counter) => self.entropy.advance_to(counter),
             Change::Reset => *self = Self::new((*self.config).clone()),
+        }
+    }
+
+    /// Sets the deadlines of what was restored. To be called once after the last
+    /// [`Hub::restore`]; [`Hub::fork`] does by itself.
+    pub fn rearm(&mut self) {
+        self.deadlines = deadlines::Deadlines::default();
+        self.c2d_rearm();
+        self.feedback_rearm();
+        self.jobs_rearm();
+        self.uploads_rearm();
+        self.file_notifications_rearm();
+    }
+
+    fn restore_document(&mut self, kind: DocumentKind, key: &str, document: Option<&Value>) {
+        match kind {
+            DocumentKind::Feedback => self.feedback.restore_record(key, document),
+            DocumentKind::Job => self.jobs.restore_job(key, document),
+            DocumentKind::DeviceJob => self.jobs.restore_device_job(key, document),
+            DocumentKind::RegistryJob => self.registry_jobs.restore_job(key, document),
+            DocumentKind::Configuration => {
+                self.configurations.restore_configuration(key, document);
+            }
+            DocumentKind::Authority => self.authorities.restore_authority(key, document),
+            DocumentKind::Upload => self.uploads.restore_upload(key, document),
+            DocumentKind::FileNotification => {
+                self.file_notifications.restore_notification(key, document);
+            }
+            DocumentKind::Routing => self.routing.restore_routing(key, document),
+            DocumentKind::Meter => self.throttles.restore_meter(key, document),
         }
     }
 
@@ -117,7 +189,7 @@ impl Hub {
     /// depend on their number. Sessions belong to connections and stay behind, and so do the calls
     /// that someone waits for.
     pub fn fork(&self) -> Self {
-        Self {
+        let mut fork = Self {
             config: self.config.clone(),
             entropy: self.entropy.clone(),
             registry: self.registry.clone(),
@@ -125,8 +197,20 @@ impl Hub {
             sessions: self.sessions.without_connections(),
             methods: self.methods.emptied(),
             telemetry: self.telemetry.clone(),
+            c2d: self.c2d.clone(),
+            feedback: self.feedback.clone(),
+            jobs: self.jobs.clone(),
+            registry_jobs: self.registry_jobs.clone(),
+            configurations: self.configurations.clone(),
+            authorities: self.authorities.clone(),
+            uploads: self.uploads.clone(),
+            file_notifications: self.file_notifications.clone(),
+            routing: self.routing.clone(),
+            throttles: self.throttles.clone(),
             deadlines: deadlines::Deadlines::default(),
-        }
+        };
+        fork.rearm();
+        fork
     }
 
     /// When [`Hub::fire_due`] has to be called next.
@@ -141,6 +225,11 @@ impl Hub {
                 deadlines::Due::MethodConnect(call) => self.method_connect_timed_out(cx, call),
                 deadlines::Due::MethodResponse(call) => self.method_response_timed_out(cx, call),
                 deadlines::Due::SessionExpiry(session) => self.session_token_expired(cx, session),
+                deadlines::Due::C2d(due) => self.c2d_due(cx, due),
+                deadlines::Due::Feedback(due) => self.feedback_due(cx, due),
+                deadlines::Due::Jobs(due) => self.jobs_due(cx, due),
+                deadlines::Due::Uploads(due) => self.uploads_due(cx, due),
+                deadlines::Due::FileNotifications(due) => self.file_notifications_due(cx, due),
             }
         }
     }

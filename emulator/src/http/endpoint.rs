@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::control::{self, Info, Shutdown};
 use super::request_id::RequestIds;
-use super::{auth, error, service, websocket};
+use super::{auth, error, rest, websocket};
 use crate::handle::HubHandle;
 use crate::mqtt;
 use crate::transport::Peer;
@@ -48,6 +48,7 @@ struct Inner {
 
 /// What the requests of one connection share.
 struct Connection<'a> {
+    peer: &'a Peer,
     shutdown: &'a CancellationToken,
     /// Guards the stream that the connection becomes when it stops being HTTP; held to put it
     /// there and to take it.
@@ -77,6 +78,7 @@ impl Endpoint {
     {
         let upgrade = Mutex::new(None);
         let connection = Connection {
+            peer: &peer,
             shutdown: &shutdown,
             upgrade: &upgrade,
         };
@@ -163,7 +165,7 @@ impl Inner {
             }
             _ => {
                 let (parts, body) = request.into_parts();
-                service::answer(handle, &parts, &segments, body).await
+                rest::answer(handle, connection.peer, &parts, &segments, body).await
             }
         }
     }

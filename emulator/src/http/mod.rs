@@ -1,17 +1,21 @@
-//! The service endpoint (REST) and the control API, over HTTP/1.1 (`spec/service.md` 0 to 4).
+//! The service and device endpoints (REST) and the control API, over HTTP/1.1 (`spec/service.md`,
+//! `spec/device.md` 8 and 9).
 //!
 //! [`Endpoint::serve`] is the entry point: one call per connection. `route` says what a path
-//! means, `service` does what a back end asks for, `control` what the people who run the emulator
-//! ask for, `websocket` hands a connection over to MQTT. Nothing here decides anything about
+//! means and `rest` who answers it: `service` does what a back end asks for, `device` what a
+//! device, `control` what the people who run the emulator ask for, `websocket` hands a connection over to MQTT. Nothing here decides anything about
 //! devices: that is the hub's.
 
 mod answer;
 mod auth;
 mod body;
+mod call;
 mod control;
+mod device;
 mod endpoint;
 mod error;
 mod request_id;
+mod rest;
 mod route;
 mod service;
 mod websocket;

@@ -143,6 +143,10 @@ impl FileStore {
                 | Change::PutTwin(_)
                 | Change::PutSubscriptions(..)
                 | Change::DeleteSubscriptions(_)
+                | Change::PutC2d(_)
+                | Change::DeleteC2d(..)
+                | Change::PutDocument(_)
+                | Change::DeleteDocument(..)
                 | Change::PutEntropy(_) => {}
             }
         }
@@ -277,6 +281,10 @@ fn restore_events(
         | Change::PutTwin(_)
         | Change::PutSubscriptions(..)
         | Change::DeleteSubscriptions(_)
+        | Change::PutC2d(_)
+        | Change::DeleteC2d(..)
+        | Change::PutDocument(_)
+        | Change::DeleteDocument(..)
         | Change::PutEntropy(_)
         | Change::Reset => Ok(()),
     }

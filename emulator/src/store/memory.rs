@@ -61,6 +61,10 @@ impl Store for MemoryStore {
                 | Change::PutTwin(_)
                 | Change::PutSubscriptions(..)
                 | Change::DeleteSubscriptions(_)
+                | Change::PutC2d(_)
+                | Change::DeleteC2d(..)
+                | Change::PutDocument(_)
+                | Change::DeleteDocument(..)
                 | Change::PutEntropy(_) => {}
             }
         }

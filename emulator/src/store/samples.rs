@@ -4,8 +4,9 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use iothub_hub::{
-    AuthMethod, AuthScope, AuthType, Change, Event, EventSource, Feature, Guarantee, Identity,
-    Origin, PartitionHead, PartitionId, Subscriptions, Twin,
+    AuthMethod, AuthScope, AuthType, C2dMessage, Change, Document, DocumentKind, Event,
+    EventSource, Feature, Guarantee, Identity, Origin, PartitionHead, PartitionId, Subscriptions,
+    Twin,
 };
 use iothub_protocol::property_bag::PropertyBag;
 use iothub_protocol::registry::{Authentication, Status};
@@ -136,6 +137,25 @@ pub(super) fn changes() -> Vec<Change> {
                 next_offset: 7,
             },
         ),
+        Change::PutC2d(Arc::new(C2dMessage {
+            client: client("d1/m1"),
+            sequence: 1 << 33,
+            enqueued: Timestamp::from_ticks(5),
+            expires: Timestamp::MAX,
+            delivery_count: 3,
+            generation: "637".into(),
+            message: Message {
+                properties: PropertyBag::from_encoded("$.to=x&a=%20").unwrap(),
+                body: vec![0, 255].into(),
+            },
+        })),
+        Change::DeleteC2d(client("d1"), 4),
+        Change::PutDocument(Document {
+            kind: DocumentKind::Job,
+            key: "j1".into(),
+            value: Arc::new(json!({"a": [1.5, null, "x"], "b": {}})),
+        }),
+        Change::DeleteDocument(DocumentKind::Meter, "m".into()),
         Change::PutEntropy(u64::MAX),
         Change::Reset,
     ]

@@ -6,8 +6,8 @@ use hyper::body::Incoming;
 use iothub_protocol::registry::{BulkItem, bulk_result_json};
 use iothub_protocol::{Error, ErrorCode};
 
-use super::call::Call;
 use crate::activity::OperationKind;
+use crate::http::call::Call;
 use crate::http::{answer, body, error};
 
 /// `POST /devices`: 200 when every item succeeded, otherwise 400 with the same kind of body, which

@@ -6,8 +6,8 @@ use hyper::body::Incoming;
 use iothub_protocol::Error;
 use iothub_protocol::method::MethodRequest;
 
-use super::call::Call;
 use crate::activity::OperationKind;
+use crate::http::call::Call;
 use crate::http::route::Target;
 use crate::http::{answer, body};
 

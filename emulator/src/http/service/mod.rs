@@ -1,58 +1,46 @@
-//! What a back end asks for (`spec/service.md` 1 to 4): one file per group of operations, each
-//! reads its request, calls the hub once, and prints the reply.
+//! What a back end asks for (`spec/service.md`): one file per group of operations, each reads its
+//! request, calls the hub once, and prints the reply.
 
 mod bulk;
-mod call;
+mod c2d;
+mod configurations;
 mod devices;
+mod digital_twins;
+mod feedback;
+mod file_notifications;
+mod jobs;
+mod keys;
 mod methods;
 mod modules;
+mod query;
+mod registry_jobs;
 mod statistics;
 mod twins;
 
 use axum::response::Response;
-use http::request::Parts;
 use hyper::body::Incoming;
-use iothub_protocol::http::ErrorFormat;
-use iothub_protocol::{Clock, Error};
+use iothub_protocol::Error;
 
-use self::call::Call;
-use super::route::{Miss, Route, route};
-use super::{auth, error};
-use crate::handle::HubHandle;
+use super::call::Call;
+use super::route::Route;
 
-/// Answers a request to the service endpoint.
-pub(super) async fn answer(
-    handle: &HubHandle,
-    parts: &Parts,
-    segments: &[String],
+/// Answers a request of a back end.
+pub(super) async fn perform(
+    call: &Call<'_>,
+    route: Route<'_>,
     body: Incoming,
-) -> Response {
-    let method = auth::method(parts);
-    let route = match route(&method, segments) {
-        Ok(route) => route,
-        Err(miss) => {
-            let path = segments.join("/");
-            let refused = match miss {
-                Miss::UnknownPath => error::unknown_path(handle, &method, &format!("/{path}")),
-                Miss::WrongVerb => error::wrong_verb(handle, &method, &format!("/{path}")),
-            };
-            return error::refusal(handle, &refused, ErrorFormat::Legacy);
-        }
-    };
-    let call = Call::new(handle, parts, segments);
-    match perform(&call, route, body).await {
-        Ok(response) => response,
-        Err(refused) => error::refusal(handle, &refused, format_of(route)),
-    }
-}
-
-async fn perform(call: &Call<'_>, route: Route<'_>, body: Incoming) -> Result<Response, Error> {
+) -> Result<Response, Error> {
     match route {
         Route::ListDevices => devices::list(call).await,
         Route::Bulk => bulk::change(call, body).await,
+        Route::Query => query::run(call, body).await,
+        Route::RegenerateKeys => keys::regenerate(call, body).await,
         Route::GetDevice(device) => devices::get(call, device).await,
         Route::PutDevice(device) => devices::put(call, device, body).await,
         Route::DeleteDevice(device) => devices::delete(call, device).await,
+        Route::PurgeC2d(target) => c2d::purge(call, target).await,
+        Route::SendC2d(target) => c2d::send(call, target, body).await,
+        Route::ApplyConfiguration(device) => configurations::apply(call, device, body).await,
         Route::ListModules(device) => modules::list(call, device).await,
         Route::GetModule(target) => modules::get(call, target).await,
         Route::PutModule(target) => modules::put(call, target, body).await,
@@ -63,22 +51,24 @@ async fn perform(call: &Call<'_>, route: Route<'_>, body: Incoming) -> Result<Re
         Route::InvokeMethod(target) => methods::invoke(call, target, body).await,
         Route::DeviceStatistics => statistics::devices(call).await,
         Route::ServiceStatistics => statistics::service(call).await,
-        Route::Unbuilt(what) => {
-            let handle = call.handle();
-            handle
-                .inspect(|hub| call.authenticate(hub, handle.clock().now()))
-                .inspect_err(|error| tracing::info!(operation = what, %error, "refused"))?;
-            Err(error::not_emulated(handle, what))
-        }
-        Route::UnbuiltForDevices(what) => Err(error::not_emulated(call.handle(), what)),
-    }
-}
-
-/// Direct methods and component commands have their own format (`spec/service.md` 0.6).
-fn format_of(route: Route<'_>) -> ErrorFormat {
-    if matches!(route, Route::InvokeMethod(_)) {
-        ErrorFormat::Structured
-    } else {
-        ErrorFormat::Legacy
+        Route::ListRegistryJobs => registry_jobs::list(call).await,
+        Route::CreateRegistryJob => registry_jobs::create(call, body).await,
+        Route::GetRegistryJob(id) => registry_jobs::get(call, id).await,
+        Route::CancelRegistryJob(id) => registry_jobs::cancel(call, id).await,
+        Route::ListJobs => jobs::list(call).await,
+        Route::GetJob(id) => jobs::get(call, id).await,
+        Route::PutJob(id) => jobs::put(call, id, body).await,
+        Route::CancelJob(id) => jobs::cancel(call, id).await,
+        Route::ListConfigurations => configurations::list(call).await,
+        Route::TestConfigurationQueries => configurations::test_queries(call, body).await,
+        Route::GetConfiguration(id) => configurations::get(call, id).await,
+        Route::PutConfiguration(id) => configurations::put(call, id, body).await,
+        Route::DeleteConfiguration(id) => configurations::delete(call, id).await,
+        Route::Feedback(wanted) => feedback::perform(call, wanted).await,
+        Route::FileNotifications(wanted) => file_notifications::perform(call, wanted).await,
+        Route::GetDigitalTwin(device) => digital_twins::get(call, device).await,
+        Route::PatchDigitalTwin(device) => digital_twins::patch(call, device, body).await,
+        Route::InvokeCommand(command) => digital_twins::invoke(call, command, body).await,
+        Route::Device(..) => unreachable!("requests of devices are answered elsewhere"),
     }
 }

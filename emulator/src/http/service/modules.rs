@@ -6,8 +6,8 @@ use iothub_protocol::registry::{IdentitySpec, ModuleIdentity};
 use iothub_protocol::{ClientId, DeviceId, Error, ModuleId};
 use serde_json::Value;
 
-use super::call::{Call, about, known};
 use crate::activity::OperationKind;
+use crate::http::call::{Call, about, known};
 use crate::http::route::Target;
 use crate::http::{answer, body};
 

@@ -4,9 +4,9 @@ use axum::response::Response;
 use iothub_protocol::Error;
 use serde_json::json;
 
-use super::call::Call;
 use crate::activity::OperationKind;
 use crate::http::answer;
+use crate::http::call::Call;
 
 /// `GET /statistics/devices`
 pub(super) async fn devices(call: &Call<'_>) -> Result<Response, Error> {

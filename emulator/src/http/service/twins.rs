@@ -5,8 +5,8 @@ use hyper::body::Incoming;
 use iothub_protocol::Error;
 use iothub_protocol::twin::TwinPatch;
 
-use super::call::{Call, about, known};
 use crate::activity::OperationKind;
+use crate::http::call::{Call, about, known};
 use crate::http::route::Target;
 use crate::http::{answer, body};
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use iothub_hub::{
-    AuthMethod, AuthScope, AuthType, Change, Event, EventSource, Feature, Guarantee, Identity,
-    Origin, PartitionHead, PartitionId, Subscriptions, Twin,
+    AuthMethod, AuthScope, AuthType, C2dMessage, Change, Document, DocumentKind, Event,
+    EventSource, Feature, Guarantee, Identity, Origin, PartitionHead, PartitionId, Subscriptions,
+    Twin,
 };
 use iothub_protocol::property_bag::PropertyBag;
 use iothub_protocol::registry::{Authentication, Status};
@@ -25,6 +26,10 @@ const APPEND_EVENTS: u8 = 6;
 const PUT_PARTITION_HEAD: u8 = 7;
 const PUT_ENTROPY: u8 = 8;
 const RESET: u8 = 9;
+const PUT_C2D: u8 = 10;
+const DELETE_C2D: u8 = 11;
+const PUT_DOCUMENT: u8 = 12;
+const DELETE_DOCUMENT: u8 = 13;
 
 const SAS: u8 = 1;
 const SELF_SIGNED: u8 = 2;
@@ -78,6 +83,26 @@ pub(super) fn encode(out: &mut Vec<u8>, change: &Change) {
             out.number(*counter);
         }
         Change::Reset => out.byte(RESET),
+        Change::PutC2d(message) => {
+            out.byte(PUT_C2D);
+            encode_c2d(out, message);
+        }
+        Change::DeleteC2d(client, sequence) => {
+            out.byte(DELETE_C2D);
+            encode_client(out, client);
+            out.number(*sequence);
+        }
+        Change::PutDocument(document) => {
+            out.byte(PUT_DOCUMENT);
+            out.byte(document.kind.number());
+            out.text(&document.key);
+            out.value(&document.value);
+        }
+        Change::DeleteDocument(kind, key) => {
+            out.byte(DELETE_DOCUMENT);
+            out.byte(kind.number());
+            out.text(key);
+        }
     }
 }
 
@@ -122,6 +147,14 @@ fn decode(input: &mut Decoder) -> Decoded<Change> {
         }
         PUT_ENTROPY => Change::PutEntropy(input.number()?),
         RESET => Change::Reset,
+        PUT_C2D => Change::PutC2d(Arc::new(decode_c2d(input)?)),
+        DELETE_C2D => Change::DeleteC2d(decode_client(input)?, input.number()?),
+        PUT_DOCUMENT => Change::PutDocument(Document {
+            kind: decode_kind(input)?,
+            key: input.text()?.into(),
+            value: Arc::new(input.json()?),
+        }),
+        DELETE_DOCUMENT => Change::DeleteDocument(decode_kind(input)?, input.text()?.into()),
         _ => return Err(Malformed("a kind of change")),
     })
 }
@@ -184,12 +217,7 @@ pub(super) fn decode_events(input: &mut Decoder, partition: PartitionId) -> Deco
             last = Some(Arc::new(origin));
         }
         let origin = last.clone().ok_or(Malformed("an origin"))?;
-        let properties =
-            PropertyBag::from_encoded(input.bytes()?).map_err(|_| Malformed("UTF-8"))?;
-        let message = Message {
-            properties,
-            body: input.bytes()?,
-        };
+        let message = decode_message(input)?;
         Ok(Event {
             partition,
             sequence,
@@ -238,6 +266,41 @@ fn decode_origin(input: &mut Decoder) -> Decoded<Origin> {
         auth_method,
         model_id: input.option(Decoder::string)?,
     })
+}
+
+fn encode_c2d(out: &mut Vec<u8>, message: &C2dMessage) {
+    encode_client(out, &message.client);
+    out.number(message.sequence);
+    out.time(message.enqueued);
+    out.time(message.expires);
+    out.number(message.delivery_count.into());
+    out.text(&message.generation);
+    out.text(message.message.properties.as_encoded());
+    out.bytes(&message.message.body);
+}
+
+fn decode_c2d(input: &mut Decoder) -> Decoded<C2dMessage> {
+    Ok(C2dMessage {
+        client: decode_client(input)?,
+        sequence: input.number()?,
+        enqueued: input.time()?,
+        expires: input.time()?,
+        delivery_count: u32::try_from(input.number()?).map_err(|_| Malformed("a count"))?,
+        generation: input.text()?.into(),
+        message: decode_message(input)?,
+    })
+}
+
+fn decode_message(input: &mut Decoder) -> Decoded<Message> {
+    let properties = PropertyBag::from_encoded(input.bytes()?).map_err(|_| Malformed("UTF-8"))?;
+    Ok(Message {
+        properties,
+        body: input.bytes()?,
+    })
+}
+
+fn decode_kind(input: &mut Decoder) -> Decoded<DocumentKind> {
+    DocumentKind::from_number(input.byte()?).ok_or(Malformed("a kind of document"))
 }
 
 fn encode_client(out: &mut Vec<u8>, client: &ClientId) {

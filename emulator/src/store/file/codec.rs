@@ -231,6 +231,11 @@ impl Decoder {
         self.members(MAX_DEPTH)
     }
 
+    /// A JSON value of any kind.
+    pub(super) fn json(&mut self) -> Decoded<Value> {
+        self.value(MAX_DEPTH)
+    }
+
     fn members(&mut self, depth: usize) -> Decoded<Map<String, Value>> {
         let length = self.length()?;
         let mut map = Map::new();

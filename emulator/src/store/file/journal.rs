@@ -257,6 +257,10 @@ fn replay(
                 | Change::PutTwin(_)
                 | Change::PutSubscriptions(..)
                 | Change::DeleteSubscriptions(_)
+                | Change::PutC2d(_)
+                | Change::DeleteC2d(..)
+                | Change::PutDocument(_)
+                | Change::DeleteDocument(..)
                 | Change::PutEntropy(_) => {}
             }
         }

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use iothub_hub::{Change, Identity, Subscriptions, Twin};
+use iothub_hub::{C2dMessage, Change, Document, DocumentKind, Identity, Subscriptions, Twin};
 use iothub_protocol::ClientId;
+use serde_json::Value;
 
 /// Everything but events. A copy shares structure, so it costs nothing; documents are shared with
 /// the hub.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Live {
     clients: OrdMap<ClientId, Client>,
+    c2d: OrdMap<(ClientId, u64), Arc<C2dMessage>>,
+    documents: OrdMap<(DocumentKind, Arc<str>), Arc<Value>>,
     entropy: Option<u64>,
     /// How often everything was forgotten.
     pub(super) epoch: u64,
@@ -51,6 +54,20 @@ impl Live {
                     entry.subscriptions = None;
                 }
             }
+            Change::PutC2d(message) => {
+                let key = (message.client.clone(), message.sequence);
+                self.c2d.insert(key, message.clone());
+            }
+            Change::DeleteC2d(client, sequence) => {
+                self.c2d.remove(&(client.clone(), *sequence));
+            }
+            Change::PutDocument(document) => {
+                let key = (document.kind, document.key.clone());
+                self.documents.insert(key, document.value.clone());
+            }
+            Change::DeleteDocument(kind, key) => {
+                self.documents.remove(&(*kind, key.clone()));
+            }
             Change::PutEntropy(counter) => self.entropy = Some(*counter),
             Change::Reset => *self = Self::new(self.epoch + 1),
             Change::AppendEvents(_) | Change::PutPartitionHead(..) => {}
@@ -70,7 +87,19 @@ impl Live {
                 subscriptions,
             ]
         });
-        entropy.into_iter().chain(clients.flatten())
+        let c2d = self.c2d.values().cloned().map(Change::PutC2d);
+        let documents = self.documents.iter().map(|((kind, key), value)| {
+            Change::PutDocument(Document {
+                kind: *kind,
+                key: key.clone(),
+                value: value.clone(),
+            })
+        });
+        entropy
+            .into_iter()
+            .chain(clients.flatten())
+            .chain(c2d)
+            .chain(documents)
     }
 
     fn client(&mut self, id: &ClientId) -> &mut Client {

@@ -1,42 +1,62 @@
-//! One request to the service endpoint, as its operation needs it.
+//! One request, as its operation needs it: who asks, with which conditions and parameters.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::header::IF_MATCH;
 use http::request::Parts;
 use hyper::body::Incoming;
-use iothub_hub::{Cx, Hub, Principal};
+use iothub_hub::{CertificateFacts, Credentials, Cx, Hub, Principal};
 use iothub_protocol::http::{API_VERSION_PARAMETER, is_valid_api_version};
 use iothub_protocol::registry::IfMatch;
 use iothub_protocol::{ClientId, Error, ErrorCode, Timestamp};
 use percent_encoding::percent_decode_str;
 
+use super::{auth, body};
 use crate::activity::{Operation, OperationKind};
+use crate::certificates::ClientCertificate;
 use crate::handle::HubHandle;
-use crate::http::{auth, body};
+use crate::transport::Peer;
 
 /// A request's head with the hub that it is for.
 pub(super) struct Call<'a> {
     handle: &'a HubHandle,
     parts: &'a Parts,
     segments: &'a [String],
+    peer: &'a Peer,
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn new(handle: &'a HubHandle, parts: &'a Parts, segments: &'a [String]) -> Self {
+    pub(super) fn new(
+        handle: &'a HubHandle,
+        parts: &'a Parts,
+        segments: &'a [String],
+        peer: &'a Peer,
+    ) -> Self {
         Self {
             handle,
             parts,
             segments,
+            peer,
         }
+    }
+
+    /// The request's headers.
+    pub(super) fn headers(&self) -> &'a HeaderMap {
+        &self.parts.headers
+    }
+
+    /// The host that the client believes to speak to, with its port if it named one.
+    pub(super) fn host(&self) -> &'a str {
+        auth::host(self.parts)
     }
 
     pub(super) fn handle(&self) -> &'a HubHandle {
         self.handle
     }
 
-    /// Authenticates and performs one operation, under one lock: whatever else is wrong with a
+    /// Authenticates a back end and performs one operation, under one lock: whatever else is wrong with a
     /// request, one that is not authorized does not learn of it.
     pub(super) async fn perform<R>(
         &self,
@@ -54,12 +74,63 @@ impl<'a> Call<'a> {
     /// Who asks; refuses with `IotHubUnauthorizedAccess`, then with `InvalidProtocolVersion`
     /// (`spec/service.md` 0.3, 1.1).
     pub(super) fn authenticate(&self, hub: &Hub, now: Timestamp) -> Result<Principal, Error> {
-        let host = auth::host(self.parts);
         let credentials = auth::credentials(&self.parts.headers);
-        let caller = hub.authenticate_service(now, host, self.segments, credentials)?;
+        let caller = hub.authenticate_service(now, self.host(), self.segments, credentials)?;
+        self.check_api_version()?;
+        Ok(caller)
+    }
+
+    /// Authenticates the device or module that asks, and performs one operation, under one lock.
+    pub(super) async fn perform_as<R>(
+        &self,
+        operation: Operation<'_>,
+        client: &ClientId,
+        f: impl FnOnce(&mut Hub, &mut Cx<'_>, &Principal) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        // Read before the lock is taken: a certificate is work.
+        let certificate = self.certificate();
+        self.handle
+            .call(operation, |hub, cx| {
+                let caller =
+                    self.authenticate_client(hub, cx.now(), client, certificate.as_ref())?;
+                f(hub, cx, &caller)
+            })
+            .await
+    }
+
+    /// A device or module proves itself by a token or by the certificate of its TLS connection
+    /// (`spec/device.md` 9.1). One that is disabled is told that it does not exist (9.6).
+    fn authenticate_client(
+        &self,
+        hub: &Hub,
+        now: Timestamp,
+        client: &ClientId,
+        certificate: Option<&CertificateFacts>,
+    ) -> Result<Principal, Error> {
+        let credentials = match (auth::credentials(&self.parts.headers), certificate) {
+            (Credentials::None, Some(facts)) => Credentials::Certificate(facts),
+            (credentials, _) => credentials,
+        };
+        let caller = hub
+            .authenticate_client(now, self.host(), client, credentials)
+            .map_err(|error| match error.code {
+                ErrorCode::DeviceDisabled => Error::new(ErrorCode::DeviceNotFound, error.detail),
+                _ => error,
+            })?;
+        self.check_api_version()?;
+        Ok(caller)
+    }
+
+    fn certificate(&self) -> Option<CertificateFacts> {
+        let tls = self.peer.tls.as_ref()?;
+        let certificate = ClientCertificate::parse(tls.certificates.first()?)?;
+        Some(certificate.into())
+    }
+
+    fn check_api_version(&self) -> Result<(), Error> {
         let version = self.parameter(API_VERSION_PARAMETER);
         if version.is_some_and(|version| is_valid_api_version(&version)) {
-            return Ok(caller);
+            return Ok(());
         }
         let detail = "the query needs an api-version such as 2021-04-12";
         Err(Error::new(ErrorCode::InvalidProtocolVersion, detail))

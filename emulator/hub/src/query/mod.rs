@@ -1,0 +1,1 @@
+//! The query language (`spec/service.md` 5).

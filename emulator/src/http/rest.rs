@@ -1,0 +1,50 @@
+//! Who answers a request to the service or device endpoint, and in which format it is refused.
+
+use axum::response::Response;
+use http::request::Parts;
+use hyper::body::Incoming;
+use iothub_protocol::Error;
+use iothub_protocol::http::ErrorFormat;
+
+use super::call::Call;
+use super::route::{Miss, Route, route};
+use super::{auth, device, error, service};
+use crate::handle::HubHandle;
+use crate::transport::Peer;
+
+/// Answers a request.
+pub(super) async fn answer(
+    handle: &HubHandle,
+    peer: &Peer,
+    parts: &Parts,
+    segments: &[String],
+    body: Incoming,
+) -> Response {
+    let method = auth::method(parts);
+    let route = match route(&method, segments) {
+        Ok(route) => route,
+        Err(miss) => {
+            let path = segments.join("/");
+            let refused = match miss {
+                Miss::UnknownPath => error::unknown_path(handle, &method, &format!("/{path}")),
+                Miss::WrongVerb => error::wrong_verb(handle, &method, &format!("/{path}")),
+            };
+            return error::refusal(handle, &refused, ErrorFormat::Legacy);
+        }
+    };
+    let call = Call::new(handle, parts, segments, peer);
+    let answered = match route {
+        Route::Device(target, wanted) => device::perform(&call, target, wanted, body).await,
+        route => service::perform(&call, route, body).await,
+    };
+    answered.unwrap_or_else(|refused: Error| error::refusal(handle, &refused, format_of(route)))
+}
+
+/// Direct methods and commands have their own format (`spec/service.md` 0.6).
+fn format_of(route: Route<'_>) -> ErrorFormat {
+    if matches!(route, Route::InvokeMethod(_) | Route::InvokeCommand(_)) {
+        ErrorFormat::Structured
+    } else {
+        ErrorFormat::Legacy
+    }
+}
