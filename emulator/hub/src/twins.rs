@@ -242,7 +242,10 @@ impl Hub {
         ));
     }
 
-    fn store_twin(&mut self, cx: &mut Cx<'_>, twin: Twin) {
+    fn store_twin(&mut self, cx: &mut Cx<'_>, mut twin: Twin) {
+        twin::compact(&mut twin.tags);
+        twin::compact(&mut twin.desired.value);
+        twin::compact(&mut twin.reported.value);
         let twin = Arc::new(twin);
         self.twins.put(twin.clone());
         cx.change(Change::PutTwin(twin));

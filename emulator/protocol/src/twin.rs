@@ -4,6 +4,7 @@
 //! This module does not know who owns a twin, its etag or its tags' home; it knows what a patch
 //! does to a section and which patches are legal. [`merge`] and [`Section::patch`] are one walk.
 
+mod compact;
 mod limits;
 mod merge;
 mod metadata;
@@ -12,6 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::{Error, Timestamp, json};
 
+pub use compact::compact;
 pub use limits::{check_growth, size, size_limit, validate};
 pub use merge::merge;
 pub use metadata::Metadata;
