@@ -19,20 +19,20 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
-/// The text of a request; `authorization` may be empty.
+/// The text of a request.
 pub(crate) fn request(
     method: &str,
     path: &str,
     host: &str,
-    authorization: &str,
+    headers: &[(&str, &str)],
     body: &str,
 ) -> Vec<u8> {
-    let authorization = match authorization {
-        "" => String::new(),
-        token => format!("Authorization: {token}\r\n"),
-    };
+    let headers: String = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
     format!(
-        "{method} {path} HTTP/1.1\r\nHost: {host}\r\n{authorization}\
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )

@@ -5,6 +5,7 @@
 //! JSON. How the figures are taken is in `emulator/docs/benchmarks.md`.
 
 mod accept_loop;
+mod c2d;
 mod clock;
 mod connect;
 mod crew;
@@ -14,10 +15,12 @@ mod idle;
 mod methods;
 mod mqtt;
 mod process;
+mod registry;
 mod report;
 mod start;
 mod target;
 mod telemetry;
+mod twins;
 
 use std::future::Future;
 
@@ -40,6 +43,9 @@ struct Cli {
 enum Command {
     Telemetry(telemetry::TelemetryArgs),
     Methods(methods::MethodsArgs),
+    Twins(twins::TwinsArgs),
+    C2d(c2d::C2dArgs),
+    Registry(registry::RegistryArgs),
     Idle(idle::IdleArgs),
     Connect(connect::ConnectArgs),
     AcceptLoop(accept_loop::AcceptLoopArgs),
@@ -65,6 +71,9 @@ fn main() -> anyhow::Result<()> {
     let report = match &cli.command {
         Command::Telemetry(args) => block_on(telemetry::run(args))?,
         Command::Methods(args) => block_on(methods::run(args))?,
+        Command::Twins(args) => block_on(twins::run(args))?,
+        Command::C2d(args) => block_on(c2d::run(args))?,
+        Command::Registry(args) => block_on(registry::run(args))?,
         Command::Idle(args) => block_on(idle::run(args))?,
         Command::Connect(args) => block_on(connect::run(args))?,
         Command::Start(args) => start::run(args)?,

@@ -113,7 +113,7 @@ impl TargetArgs {
         let mut connection = HttpConnection::open(&self.hub)
             .await
             .context("no emulator")?;
-        let get = http::request("GET", "/_emulator/info", &self.hub, "", "");
+        let get = http::request("GET", "/_emulator/info", &self.hub, &[], "");
         let info: Value = serde_json::from_slice(&connection.expect_ok(&get).await?)?;
         let text = |pointer: &str| {
             info.pointer(pointer)
@@ -200,7 +200,7 @@ impl Target {
                 })
                 .collect();
             let body = Value::Array(elements).to_string();
-            let post = hub.request("POST", "/devices", &body);
+            let post = hub.request("POST", "/devices", &[], &body);
             connection
                 .expect_ok(&post)
                 .await
@@ -216,7 +216,7 @@ impl Target {
             return Ok(None);
         };
         let mut connection = HttpConnection::open(&hub.http).await?;
-        let get = http::request("GET", "/_emulator/events?max=1", &hub.http, "", "");
+        let get = http::request("GET", "/_emulator/events?max=1", &hub.http, &[], "");
         let body = connection.expect_ok(&get).await?;
         if body.is_empty() {
             return Ok(Some(0));
@@ -240,13 +240,38 @@ impl Target {
         &self,
         n: usize,
     ) -> anyhow::Result<Option<(HttpConnection, Vec<u8>)>> {
-        let Some(hub) = &self.hub else {
+        if self.hub.is_none() {
             return Ok(None);
-        };
+        }
         let path = format!("/twins/{}/methods", self.device(n));
         let body = r#"{"methodName":"ping","payload":{"n":1},"responseTimeoutInSeconds":30}"#;
-        let request = hub.request("POST", &path, body);
-        Ok(Some((HttpConnection::open(&hub.http).await?, request)))
+        let request = self.request("POST", &path, &[], body)?;
+        Ok(Some((self.http().await?, request)))
+    }
+
+    /// A connection to the hub's REST endpoint; a broker has none.
+    pub(crate) async fn http(&self) -> anyhow::Result<HttpConnection> {
+        HttpConnection::open(&self.require_hub()?.http).await
+    }
+
+    /// A back end's request, with the headers that it needs beside the usual ones.
+    pub(crate) fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> anyhow::Result<Vec<u8>> {
+        Ok(self.require_hub()?.request(method, path, headers, body))
+    }
+
+    /// Device `n` by its name.
+    pub(crate) fn client(&self, n: usize) -> anyhow::Result<ClientId> {
+        Ok(ClientId::device(DeviceId::parse(&self.device(n))?))
+    }
+
+    fn require_hub(&self) -> anyhow::Result<&Hub> {
+        self.hub.as_ref().context("a broker has no REST endpoint")
     }
 
     /// The first packet of device `n`.
@@ -310,7 +335,7 @@ impl Hub {
         ClientId::device(DeviceId::parse(id).expect("a registered device has a valid id"))
     }
 
-    fn request(&self, method: &str, path: &str, body: &str) -> Vec<u8> {
+    fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
         let expiry = clock::wall() + TOKEN_LIFE;
         let token = sign(
             &self.host_name,
@@ -319,7 +344,9 @@ impl Hub {
             &self.policy_key,
         );
         let path = format!("{path}?api-version={API_VERSION}");
-        http::request(method, &path, &self.host_name, &token, body)
+        let mut head = vec![("Authorization", token.as_str())];
+        head.extend_from_slice(headers);
+        http::request(method, &path, &self.host_name, &head, body)
     }
 }
 
