@@ -7,6 +7,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 
 use crate::machine;
+use crate::postgres::Postgres;
 use crate::sample::Sample;
 use crate::server::{Kind, Server, emulator_command, free_ports, mosquitto_command};
 use crate::table::{Table, cell, ratio};
@@ -18,6 +19,8 @@ pub(crate) struct Bench {
     pub(crate) emulator: PathBuf,
     pub(crate) rumqttd: PathBuf,
     pub(crate) mosquitto: PathBuf,
+    /// The directory of PostgreSQL's programs.
+    pub(crate) postgres: PathBuf,
     pub(crate) rounds: usize,
     pub(crate) seconds: usize,
     /// Removed afterwards.
@@ -51,6 +54,15 @@ impl Bench {
         }
         if wants("methods") {
             tables += &self.methods(&mut verdicts)?;
+        }
+        if wants("twins") {
+            tables += &self.twins(&mut verdicts)?;
+        }
+        if wants("c2d") {
+            tables += &self.c2d()?;
+        }
+        if wants("registry") {
+            tables += &self.registry(&mut verdicts)?;
         }
         if wants("idle") {
             tables += &self.idle(&mut verdicts)?;
@@ -197,6 +209,155 @@ impl Bench {
                 ]
             };
             verdicts.push(verdict);
+        }
+        Ok(table.into_text())
+    }
+
+    fn twins(&self, verdicts: &mut Vec<Verdict>) -> anyhow::Result<String> {
+        let columns = [
+            "load",
+            "clients",
+            "requests/s",
+            "p50",
+            "p99",
+            "server CPU each",
+        ];
+        let mut table = Table::new("Twins", &columns);
+        for devices in [1, 20] {
+            let load = |work: &str, window: u32| {
+                format!(
+                    "twins --work {work} --window {window} --devices {devices} --seconds {}",
+                    self.seconds
+                )
+            };
+            let entries = self.measure(vec![
+                Entry::new(Kind::Emulator, &load("rest-patch", 1)),
+                Entry::new(Kind::Emulator, &load("rest-get", 1)),
+                Entry::new(Kind::Emulator, &load("mqtt-patch", 1)),
+                Entry::new(Kind::Emulator, &load("mqtt-get", 1)),
+                Entry::new(Kind::Emulator, &load("mqtt-patch", 16)),
+            ])?;
+            let labels = [
+                "PATCH /twins/{id}, compare and set",
+                "GET /twins/{id}",
+                "reported properties over MQTT",
+                "GET of the own twin over MQTT",
+                "reported properties over MQTT, window 16",
+            ];
+            for (entry, label) in entries.iter().zip(labels) {
+                table.row(&[
+                    label.into(),
+                    devices.to_string(),
+                    entry.cell("per_second", 1.0, ""),
+                    entry.cell("p50_us", 1.0, "µs"),
+                    entry.cell("p99_us", 1.0, "µs"),
+                    entry.cell("cpu_us", 1.0, "µs"),
+                ]);
+            }
+            let mut peer = Sample::default();
+            for round in 1..=self.rounds {
+                eprintln!("round {round}: PostgreSQL, {devices} client(s)");
+                let directory = self.scratch.join(format!("postgres-{devices}-{round}"));
+                let postgres = Postgres::start(&self.postgres, &directory, devices)?;
+                peer.add(&postgres.update(devices, self.seconds)?);
+            }
+            table.row(&[
+                "PostgreSQL: UPDATE … WHERE id AND etag, jsonb".into(),
+                devices.to_string(),
+                cell(peer.median("per_second"), ""),
+                format!("mean {}", cell(peer.median("mean_us"), "µs")),
+                String::new(),
+                String::new(),
+            ]);
+            let rate = entries[0].sample.median("per_second");
+            verdicts.push([
+                format!("twin compare-and-set over REST, {devices} client(s), updates/s"),
+                cell(rate, ""),
+                format!("{} PostgreSQL", ratio(rate, peer.median("per_second"))),
+                String::new(),
+            ]);
+            verdicts.push([
+                format!("reported properties over MQTT, {devices} device(s), window 16, updates/s"),
+                entries[4].cell("per_second", 1.0, ""),
+                String::new(),
+                "≥ 100k/s in memory".into(),
+            ]);
+        }
+        Ok(table.into_text())
+    }
+
+    fn c2d(&self) -> anyhow::Result<String> {
+        let columns = ["devices", "messages/s", "p50", "p99", "server CPU each"];
+        let mut table = Table::new(
+            "Cloud-to-device: REST send, delivery over MQTT, PUBACK",
+            &columns,
+        );
+        for devices in [1, 20] {
+            let load = format!("c2d --devices {devices} --seconds {}", self.seconds);
+            let entries = self.measure(vec![Entry::new(Kind::Emulator, &load)])?;
+            table.row(&[
+                devices.to_string(),
+                entries[0].cell("per_second", 1.0, ""),
+                entries[0].cell("p50_us", 1.0, "µs"),
+                entries[0].cell("p99_us", 1.0, "µs"),
+                entries[0].cell("cpu_us", 1.0, "µs"),
+            ]);
+        }
+        Ok(table.into_text())
+    }
+
+    fn registry(&self, verdicts: &mut Vec<Verdict>) -> anyhow::Result<String> {
+        let columns = [
+            "afterwards, 20 times",
+            "registered/s",
+            "memory",
+            "memory each",
+            "rows of the first page",
+            "query p50",
+            "query p99",
+        ];
+        let mut table = Table::new("1,000,000 devices with small twins, bulk calls", &columns);
+        let queries = [
+            "SELECT * FROM devices WHERE tags.site = 's500' AND tags.floor = 0",
+            "SELECT deviceId FROM devices WHERE properties.desired.interval > 58",
+            "SELECT tags.floor, COUNT() AS n FROM devices GROUP BY tags.floor",
+            "SELECT * FROM devices WHERE deviceId = 'fleet-777777'",
+        ];
+        for query in queries {
+            let mut entry = Entry::new(Kind::Emulator, "registry --devices 1000000");
+            entry.load.extend(["--query".into(), query.into()]);
+            // One round: a million devices weigh the same every time.
+            let server = Server::start(self, entry.kind, entry.tls)?;
+            eprintln!("registry: {query}");
+            let mut command = Command::new(&self.fleet);
+            command
+                .arg("--json")
+                .args(&entry.load)
+                .args(server.target());
+            entry.sample.add(&run_fleet(&mut command)?);
+            table.row(&[
+                format!("`{query}`"),
+                entry.cell("per_second", 1.0, ""),
+                entry.cell("rss_bytes", 1e-6, "MB"),
+                entry.cell("rss_each", 1.0, "B"),
+                entry.cell("rows", 1.0, ""),
+                entry.cell("p50_us", 1.0, "µs"),
+                entry.cell("p99_us", 1.0, "µs"),
+            ]);
+            verdicts.push([
+                format!("1,000,000 devices: p99 of `{query}`"),
+                entry.cell("p99_us", 1.0, "µs"),
+                String::new(),
+                "≤ 200 ms".into(),
+            ]);
+            if query == queries[0] {
+                verdicts.push([
+                    "memory of 1,000,000 devices with small twins".into(),
+                    entry.cell("rss_bytes", 1e-6, "MB"),
+                    String::new(),
+                    "≤ 1 GB".into(),
+                ]);
+            }
         }
         Ok(table.into_text())
     }

@@ -6,6 +6,7 @@
 
 mod cases;
 mod machine;
+mod postgres;
 mod sample;
 mod server;
 mod table;
@@ -23,6 +24,7 @@ fn main() -> anyhow::Result<()> {
         emulator: variable("EMULATOR")?,
         rumqttd: variable("RUMQTTD")?,
         mosquitto: variable("MOSQUITTO")?,
+        postgres: variable("POSTGRES")?,
         rounds: number("ROUNDS", 3)?,
         seconds: number("DURATION", 2)?,
         scratch: std::env::temp_dir().join(format!("iothub-bench-{}", std::process::id())),

@@ -220,7 +220,10 @@ fn connect(port: u16) -> Option<TcpStream> {
 
 /// Asks until there is something.
 #[expect(clippy::disallowed_methods, reason = "another process is waited for")]
-fn wait_for<T>(child: &mut Child, mut ask: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
+pub(crate) fn wait_for<T>(
+    child: &mut Child,
+    mut ask: impl FnMut() -> Option<T>,
+) -> anyhow::Result<T> {
     for _ in 0..ATTEMPTS {
         if let Some(answer) = ask() {
             return Ok(answer);
