@@ -34,6 +34,11 @@ pub(crate) struct Queues {}
 impl Queues {
     pub(crate) fn put(&mut self, _message: std::sync::Arc<C2dMessage>) {}
 
+    /// How many messages wait for a client.
+    pub(crate) fn count(&self, _client: &ClientId) -> u64 {
+        0
+    }
+
     pub(crate) fn remove(&mut self, _client: &ClientId, _sequence: u64) {}
 }
 

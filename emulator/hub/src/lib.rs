@@ -47,6 +47,9 @@ pub use documents::{Document, DocumentKind};
 pub use entropy::Entropy;
 pub use limits::Limits;
 pub use methods::CallId;
+pub use query::{
+    Condition, ItemType, Page, PageRequest, Query, QuerySnapshot, RouteCondition, RouteSubject,
+};
 pub use registry::{Identity, Statistics};
 pub use sessions::{
     ConnectRequest, Connected, End, Feature, Guarantee, SessionId, SessionSummary, Subscriptions,
@@ -189,7 +192,14 @@ impl Hub {
     /// depend on their number. Sessions belong to connections and stay behind, and so do the calls
     /// that someone waits for.
     pub fn fork(&self) -> Self {
-        let mut fork = Self {
+        let mut fork = self.without_connections();
+        fork.rearm();
+        fork
+    }
+
+    /// A copy that nobody is connected to, and in which nothing falls due.
+    pub(crate) fn without_connections(&self) -> Self {
+        Self {
             config: self.config.clone(),
             entropy: self.entropy.clone(),
             registry: self.registry.clone(),
@@ -208,9 +218,7 @@ impl Hub {
             routing: self.routing.clone(),
             throttles: self.throttles.clone(),
             deadlines: deadlines::Deadlines::default(),
-        };
-        fork.rearm();
-        fork
+        }
     }
 
     /// When [`Hub::fire_due`] has to be called next.

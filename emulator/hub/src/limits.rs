@@ -16,6 +16,9 @@ pub struct Limits {
     pub methods_in_flight: usize,
     /// Modules of one device (`spec/service.md` 2.6).
     pub modules_per_device: usize,
+    /// Whether queries know only the functions that are documented for them
+    /// (`spec/service.md` 5.2).
+    pub strict_queries: bool,
     /// Identities that `GET /devices` lists (`spec/service.md` 2.3).
     pub list_top: usize,
 }
@@ -28,6 +31,7 @@ impl Default for Limits {
             method_payload: 128 * 1024,
             methods_in_flight: 10,
             modules_per_device: 50,
+            strict_queries: false,
             list_top: 1000,
         }
     }

@@ -435,6 +435,14 @@ impl Sessions {
         Some((session, self.open.get(&session)?))
     }
 
+    /// Who is connected, with their last activity.
+    pub(crate) fn present(&self) -> HashMap<ClientId, Timestamp> {
+        let sessions = self.open.values();
+        sessions
+            .map(|state| (state.client.clone(), state.last_activity))
+            .collect()
+    }
+
     /// The session's state; an ended session answers `DeviceConnectionClosedRemotely`.
     pub(crate) fn require(&mut self, session: SessionId) -> Result<&mut Session, Error> {
         self.open.get_mut(&session).ok_or_else(|| {

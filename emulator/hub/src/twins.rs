@@ -1,6 +1,7 @@
 //! Twins: patch and replace, versions and etags, and telling the device (`spec/service.md` 3,
 //! `spec/device.md` 7). The algebra of sections is `iothub_protocol::twin`.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use imbl::OrdMap;
 use iothub_protocol::registry::{Authentication, IfMatch};
 use iothub_protocol::twin::{self, Section, SectionKind, TwinPatch};
-use iothub_protocol::{ClientId, Error, ErrorCode, Timestamp};
+use iothub_protocol::{ClientId, DeviceId, Error, ErrorCode, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::Hub;
@@ -254,13 +255,42 @@ impl Hub {
     fn twin_view(&self, client: &ClientId) -> Result<(Value, String), Error> {
         let identity = self.registry.require(client)?;
         let twin = self.twins.require(client)?;
-        let connected = self.sessions.of(client).is_some();
-        let view = document(identity, twin, connected, self.last_activity(identity));
+        let present = self.sessions.find(client);
+        let present = present.map(|(_, state)| state.last_activity);
+        let view = self.twin_document(identity, twin, present);
         Ok((view, etag_text(twin.etag)))
+    }
+
+    /// The document of a twin, whose client is connected when it is `present`: since its last
+    /// activity then.
+    pub(crate) fn twin_document(
+        &self,
+        identity: &Identity,
+        twin: &Twin,
+        present: Option<Timestamp>,
+    ) -> Value {
+        let last_activity = present.unwrap_or(identity.last_activity);
+        document(identity, twin, present.is_some(), last_activity)
     }
 }
 
 impl Twins {
+    /// Twins in order of their clients.
+    pub(crate) fn range(
+        &self,
+        range: (Bound<ClientId>, Bound<ClientId>),
+    ) -> impl Iterator<Item = &Twin> {
+        self.twins.range(range).map(|(_, twin)| &**twin)
+    }
+
+    /// A device's twin and those of its modules.
+    pub(crate) fn family(&self, device: &DeviceId) -> impl Iterator<Item = &Twin> + use<'_> {
+        let device = device.clone();
+        let start = Bound::Included(ClientId::device(device.clone()));
+        self.range((start, Bound::Unbounded))
+            .take_while(move |twin| twin.client.device == device)
+    }
+
     pub(crate) fn put(&mut self, twin: Arc<Twin>) {
         self.twins.insert(twin.client.clone(), twin);
     }
@@ -269,7 +299,7 @@ impl Twins {
         self.twins.remove(client);
     }
 
-    fn require(&self, client: &ClientId) -> Result<&Arc<Twin>, Error> {
+    pub(crate) fn require(&self, client: &ClientId) -> Result<&Arc<Twin>, Error> {
         self.twins
             .get(client)
             .ok_or_else(|| Error::client_not_found(client))
@@ -318,8 +348,16 @@ fn patch_section(
 }
 
 /// Base64 of the counter's eight bytes: `AAAAAAAAAAE=` is the first (`spec/service.md` 0.5).
-fn etag_text(etag: u64) -> String {
+pub(crate) fn etag_text(etag: u64) -> String {
     STANDARD.encode(etag.to_be_bytes())
+}
+
+/// How a twin says that its client authenticates: system modules do not.
+pub(crate) fn authentication_type(identity: &Identity) -> &'static str {
+    match &identity.client.module {
+        Some(module) if module.is_system() => "none",
+        _ => identity.authentication.type_name(),
+    }
 }
 
 /// The document of `spec/service.md` 3.1, in its order.
@@ -351,17 +389,7 @@ fn document(identity: &Identity, twin: &Twin, connected: bool, last_activity: Ti
     );
     put("lastActivityTime", last_activity.to_iso().into());
     put("cloudToDeviceMessageCount", 0.into());
-    let is_system = identity
-        .client
-        .module
-        .as_ref()
-        .is_some_and(|module| module.is_system());
-    let authentication = if is_system {
-        "none"
-    } else {
-        identity.authentication.type_name()
-    };
-    put("authenticationType", authentication.into());
+    put("authenticationType", authentication_type(identity).into());
     let (primary, secondary) = match &identity.authentication {
         Authentication::SelfSigned { primary, secondary } => {
             (Some(primary.as_str()), secondary.as_deref())

@@ -8,6 +8,7 @@ mod edge;
 #[path = "../fixture/mod.rs"]
 mod fixture;
 mod methods;
+mod query;
 mod registry;
 mod sessions;
 mod telemetry;
