@@ -6,6 +6,8 @@ use std::sync::{Mutex, MutexGuard};
 
 use iothub_protocol::{ClientId, Error};
 
+use crate::throttling::Load;
+
 macro_rules! operations {
     ($($kind:ident = $name:literal,)*) => {
         /// The name of an operation, for logs, counters and fault rules.
@@ -90,6 +92,8 @@ pub struct Operation<'a> {
     pub kind: OperationKind,
     /// The device or module, where it is about one.
     pub client: Option<&'a ClientId>,
+    /// How much of throttles and quotas it takes.
+    pub load: Load,
 }
 
 /// Counts operations and what was asked for and is not emulated.
@@ -119,6 +123,7 @@ impl OperationKind {
         Operation {
             kind: self,
             client: None,
+            load: Load::ONE,
         }
     }
 
@@ -127,6 +132,7 @@ impl OperationKind {
         Operation {
             kind: self,
             client: Some(client),
+            load: Load::ONE,
         }
     }
 }

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use bytes::Bytes;
 use iothub_hub::{
-    CallId, Change, ConnectRequest, Connected, Cx, Effect, End, Event, Hub, Notice, Outcome,
-    PartitionId, Principal, SessionId,
+    CallId, Change, ConnectRequest, Connected, Cx, Decision, Effect, End, Event, Hub, Notice,
+    Outcome, PartitionId, Principal, QuotaMeter, SessionId, ThrottleMeter, Tier,
 };
 use iothub_protocol::method::{MethodRequest, MethodResponse};
 use iothub_protocol::{ClientId, Clock, Error, ErrorCode, Timestamp};
@@ -18,6 +19,7 @@ use crate::clock::HubClock;
 use crate::faults::FaultPlan;
 use crate::mailbox::{Mailbox, Step};
 use crate::store::{Store, StoreError, Ticket};
+use crate::throttling::{Load, Quota};
 
 /// The hub with everything that surrounds it. Cheap to clone.
 #[derive(Clone)]
@@ -40,6 +42,8 @@ struct Inner {
     progress: watch::Sender<Progress>,
     /// Whether somebody observes.
     observed: AtomicBool,
+    /// Bytes that count as one message of the day; `None`: nothing is throttled.
+    message_size: Option<usize>,
 }
 
 struct Core {
@@ -102,6 +106,9 @@ impl HubHandle {
             durable: store.durable(),
             ended: false,
         });
+        // What was due while nobody looked is due now.
+        let alarm = watch::Sender::new(hub.next_deadline());
+        let message_size = hub.config().limits.tier.map(Tier::message_size);
         let core = Core {
             hub,
             store,
@@ -119,10 +126,11 @@ impl HubHandle {
                 clock,
                 faults: FaultPlan::default(),
                 activity: Activity::default(),
-                alarm: watch::Sender::new(None),
+                alarm,
                 appended: watch::Sender::new(0),
                 progress,
                 observed: AtomicBool::new(false),
+                message_size,
             }),
         };
         let weak = Arc::downgrade(&handle.inner);
@@ -194,6 +202,11 @@ impl HubHandle {
         authenticate: impl FnOnce(&mut Hub, Timestamp) -> Result<Principal, Error>,
     ) -> Result<MethodResponse, Error> {
         let operation = OperationKind::InvokeMethod.on(client);
+        let size = request.payload.as_ref().map_or(0, Bytes::len);
+        let operation = match self.message_size() {
+            None => operation,
+            Some(unit) => operation.weighing(Load::of_method(unit, size)),
+        };
         let (answer, id) = self
             .perform(operation, |core, cx| {
                 let caller = authenticate(&mut core.hub, cx.now())?;
@@ -252,6 +265,18 @@ impl HubHandle {
                 (first.min(head.next_sequence), head.next_sequence)
             })
             .collect()
+    }
+
+    /// Bytes that count as one message of the day; `None`: nothing is throttled or metered, and
+    /// operations need not be weighed.
+    pub fn message_size(&self) -> Option<usize> {
+        self.inner.message_size
+    }
+
+    /// The throttles and the quota, when there are any.
+    pub fn meters(&self) -> Option<(Tier, Vec<ThrottleMeter>, QuotaMeter)> {
+        let now = self.inner.clock.now();
+        self.lock().hub.meters(now)
     }
 
     /// Changes whenever events have been appended.
@@ -348,6 +373,8 @@ impl HubHandle {
                     if !self.fire_due() {
                         return;
                     }
+                    // There may be more to do at once; connections get a turn before.
+                    tokio::task::yield_now().await;
                 }
                 changed = next.changed() => {
                     if changed.is_err() {
@@ -392,18 +419,44 @@ impl HubHandle {
         operation: Operation<'_>,
         f: impl FnOnce(&mut Core, &mut Cx<'_>) -> Result<R, Error>,
     ) -> Result<(R, Step), Error> {
-        let result = match self.inner.faults.gate(operation, &*self.inner.clock).await {
-            Ok(()) => match self.apply(f) {
+        let result = match self.admit(operation).await {
+            Ok(()) => match self.apply(|core, cx| metered(core, cx, operation, f)) {
                 Ok((reply, step, None)) => Ok((reply, step)),
                 Ok((reply, step, Some(ticket))) => {
                     self.wait_durable(ticket).await.map(|()| (reply, step))
                 }
                 Err(error) => Err(error),
             },
-            Err(injected) => Err(injected),
+            Err(refused) => Err(refused),
         };
         self.inner.activity.record(operation, result.as_ref().err());
         result
+    }
+
+    /// What an operation passes through before the hub sees it: faults, then its throttle, which
+    /// may let it wait on the hub's clock.
+    async fn admit(&self, operation: Operation<'_>) -> Result<(), Error> {
+        let clock = &*self.inner.clock;
+        self.inner.faults.gate(operation, clock).await?;
+        if self.inner.message_size.is_none() {
+            return Ok(());
+        }
+        let Some(throttle) = operation.kind.throttle() else {
+            return Ok(());
+        };
+        let count = operation.load.count;
+        let decision = {
+            let mut core = self.lock();
+            core.hub.throttle(clock.now(), throttle, count)
+        };
+        match decision {
+            Decision::Pass => Ok(()),
+            Decision::Wait(until) => {
+                clock.sleep_until(until).await;
+                Ok(())
+            }
+            Decision::Refuse(error) => Err(error),
+        }
     }
 
     /// One hub operation under the lock. Answers its step and, unless its changes are durable
@@ -587,6 +640,29 @@ impl Core {
                     Err(mpsc::error::TrySendError::Closed(_)) => false,
                 });
             self.dropped_observations += dropped;
+        }
+    }
+}
+
+/// One operation, charged to the day's messages when it went through.
+fn metered<R>(
+    core: &mut Core,
+    cx: &mut Cx<'_>,
+    operation: Operation<'_>,
+    f: impl FnOnce(&mut Core, &mut Cx<'_>) -> Result<R, Error>,
+) -> Result<R, Error> {
+    let messages = operation.load.messages;
+    match operation.kind.quota() {
+        Quota::Free => f(core, cx),
+        Quota::Checked => {
+            core.hub.check_quota(cx.now(), messages)?;
+            f(core, cx)
+        }
+        Quota::Charged => {
+            core.hub.check_quota(cx.now(), messages)?;
+            let reply = f(core, cx)?;
+            core.hub.charge_quota(cx, messages);
+            Ok(reply)
         }
     }
 }

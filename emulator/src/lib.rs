@@ -18,6 +18,7 @@ pub mod mqtt;
 #[cfg(feature = "observer")]
 pub mod observer;
 pub mod store;
+pub mod throttling;
 pub mod transport;
 
 pub use config::Config;

@@ -20,6 +20,7 @@ mod entropy;
 mod feedback;
 mod file_notifications;
 mod jobs;
+mod keys;
 mod limits;
 mod methods;
 mod query;
@@ -45,6 +46,7 @@ pub use c2d::C2dMessage;
 pub use cx::{Change, Cx, Delivery, Effect, Notice, Outcome};
 pub use documents::{Document, DocumentKind};
 pub use entropy::Entropy;
+pub use jobs::JobFilter;
 pub use limits::Limits;
 pub use methods::CallId;
 pub use query::{
@@ -55,6 +57,7 @@ pub use sessions::{
     ConnectRequest, Connected, End, Feature, Guarantee, SessionId, SessionSummary, Subscriptions,
 };
 pub use telemetry::{Event, EventSource, Origin, PartitionHead, PartitionId};
+pub use throttles::{Decision, QuotaMeter, Sku, Throttle, ThrottleMeter, Tier};
 pub use twins::Twin;
 
 /// How a hub is set up; constant for its life.
@@ -117,7 +120,7 @@ impl Hub {
             uploads: uploads::Uploads::default(),
             file_notifications: file_notifications::FileNotifications::default(),
             routing: routing::Routing::default(),
-            throttles: throttles::Throttles::default(),
+            throttles: throttles::Throttles::new(config.limits.tier),
             deadlines: deadlines::Deadlines::default(),
             config: Arc::new(config),
         }
@@ -226,7 +229,8 @@ impl Hub {
         self.deadlines.next()
     }
 
-    /// Does what is due at `cx.now()`.
+    /// Does what is due at `cx.now()`: as much of it as may be done in one turn. What is left keeps
+    /// its deadline.
     pub fn fire_due(&mut self, cx: &mut Cx<'_>) {
         while let Some(due) = self.deadlines.pop_due(cx.now()) {
             match due {
@@ -235,7 +239,11 @@ impl Hub {
                 deadlines::Due::SessionExpiry(session) => self.session_token_expired(cx, session),
                 deadlines::Due::C2d(due) => self.c2d_due(cx, due),
                 deadlines::Due::Feedback(due) => self.feedback_due(cx, due),
-                deadlines::Due::Jobs(due) => self.jobs_due(cx, due),
+                deadlines::Due::Jobs(due) => {
+                    self.jobs_due(cx, due);
+                    // Others have the hub before a job goes on.
+                    return;
+                }
                 deadlines::Due::Uploads(due) => self.uploads_due(cx, due),
                 deadlines::Due::FileNotifications(due) => self.file_notifications_due(cx, due),
             }

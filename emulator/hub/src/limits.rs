@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::throttles::Tier;
+
 /// The hub's limits. The defaults are those of the real hub's S1 tier, where it has them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
@@ -19,6 +21,11 @@ pub struct Limits {
     /// Whether queries know only the functions that are documented for them
     /// (`spec/service.md` 5.2).
     pub strict_queries: bool,
+    /// Throttles and quotas are those of this; `None`: there are none (`spec/service.md` 14).
+    pub tier: Option<Tier>,
+    /// Scheduled jobs that have not ended; `None`: as many as the tier allows, or any number
+    /// (`spec/service.md` 6.1).
+    pub active_jobs: Option<usize>,
     /// Identities that `GET /devices` lists (`spec/service.md` 2.3).
     pub list_top: usize,
 }
@@ -32,6 +39,8 @@ impl Default for Limits {
             methods_in_flight: 10,
             modules_per_device: 50,
             strict_queries: false,
+            tier: None,
+            active_jobs: None,
             list_top: 1000,
         }
     }

@@ -36,6 +36,16 @@ struct Call {
     response_timeout: Duration,
     state: State,
     deadline: DeadlineId,
+    caller: Caller,
+}
+
+/// Who is told how a call ended.
+#[derive(Clone, Copy)]
+pub(crate) enum Caller {
+    /// Someone outside, who waits for [`Effect::Complete`].
+    Outside,
+    /// The job that made it.
+    Job,
 }
 
 #[derive(Clone, Copy)]
@@ -68,6 +78,17 @@ impl Hub {
         request: MethodRequest,
     ) -> Result<CallId, Error> {
         caller.require(Permission::ServiceConnect)?;
+        self.invoke(cx, client, request, Caller::Outside)
+    }
+
+    /// As [`Hub::invoke_method`], without a look at permissions.
+    pub(crate) fn invoke(
+        &mut self,
+        cx: &mut Cx<'_>,
+        client: &ClientId,
+        request: MethodRequest,
+        caller: Caller,
+    ) -> Result<CallId, Error> {
         self.check_callable(client)?;
         let payload = request.payload.unwrap_or_default();
         if payload.len() > self.config.limits.method_payload {
@@ -109,6 +130,7 @@ impl Hub {
             response_timeout: request.response_timeout,
             state: State::Waiting,
             deadline,
+            caller,
         };
         cx.notice(|| Notice::MethodInvoked {
             call: id,
@@ -264,7 +286,10 @@ impl Hub {
             name: call.name,
             result: result.clone(),
         });
-        cx.emit(Effect::Complete(id, result));
+        match call.caller {
+            Caller::Outside => cx.emit(Effect::Complete(id, result)),
+            Caller::Job => self.job_call_ended(cx, id, result),
+        }
     }
 
     fn take_call(&mut self, id: CallId) -> Option<Call> {

@@ -1,5 +1,6 @@
 //! Device and module identities (`spec/service.md` 2).
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -558,6 +559,17 @@ impl Registry {
             .filter(|identity| identity.client.module.is_some())
     }
 
+    /// Devices and modules after `cursor`, in order: each device, then its modules.
+    pub(crate) fn clients_after(
+        &self,
+        cursor: Option<&ClientId>,
+    ) -> impl Iterator<Item = &ClientId> {
+        let from = cursor.map_or(Bound::Unbounded, Bound::Excluded);
+        self.identities
+            .range::<_, ClientId>((from, Bound::Unbounded))
+            .map(|(client, _)| client)
+    }
+
     pub(crate) fn put(&mut self, identity: Arc<Identity>) {
         self.last_generation = self
             .last_generation
@@ -602,7 +614,7 @@ pub(crate) fn check_etag(if_match: &IfMatch, identity: &Identity) -> Result<(), 
     Err(Error::precondition_failed(&identity.etag))
 }
 
-fn check_not_system(module: &ModuleId) -> Result<(), Error> {
+pub(crate) fn check_not_system(module: &ModuleId) -> Result<(), Error> {
     if module.is_system() {
         return Err(Error::new(
             ErrorCode::SystemModuleModifyUnauthorizedAccess,

@@ -8,6 +8,7 @@ pub mod connection_string;
 pub mod error;
 pub mod http;
 pub mod identity;
+pub mod job;
 pub mod json;
 pub mod message;
 pub mod method;

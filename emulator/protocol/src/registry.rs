@@ -7,9 +7,13 @@ use crate::sas::SymmetricKey;
 use crate::{Error, Timestamp, json as members};
 
 mod bulk;
+mod keys;
 mod spec;
 
 pub use bulk::{BulkError, BulkItem, ImportMode, MAX_BULK_ITEMS, bulk_result_json};
+pub use keys::{
+    KeyError, KeyTarget, PolicyKey, RegenerateRequest, RotatedKeys, regenerate_result_json,
+};
 pub use spec::{AuthenticationSpec, IdentitySpec};
 
 /// How an identity proves itself.

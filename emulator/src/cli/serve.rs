@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use iothub_hub::{Permission, Permissions};
+use iothub_hub::{Limits, Permission, Permissions, Sku, Tier};
 use tracing_subscriber::EnvFilter;
 
 use super::ready;
@@ -99,6 +99,18 @@ pub(crate) struct ServeCommand {
     /// Partitions of the event log, 1 to 128.
     #[arg(long, env = "IOTHUB_EMULATOR_PARTITIONS", default_value_t = DEFAULT_PARTITIONS)]
     partitions: u16,
+    /// Throttle and count messages as a hub of this tier does: F1, B1, B2, B3, S1, S2 or S3
+    /// [default: off].
+    #[arg(long, env = "IOTHUB_EMULATOR_SKU", value_name = "SKU")]
+    sku: Option<Sku>,
+    /// Units of the tier.
+    #[arg(
+        long,
+        env = "IOTHUB_EMULATOR_UNITS",
+        default_value_t = 1,
+        value_name = "COUNT"
+    )]
+    units: u32,
     /// File to write once every listener accepts: addresses and connection strings as JSON.
     #[arg(long, env = "IOTHUB_EMULATOR_READY_FILE", value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -195,6 +207,14 @@ impl ServeCommand {
             .or_else(|| self.data_dir.as_ref().map(|dir| dir.join("certificates")))
             .or_else(default_certificate_dir)
             .context("no place to keep certificates: give --cert-dir, or set HOME")?;
+        let tier = self
+            .sku
+            .map(|sku| {
+                let limit = sku.max_units();
+                Tier::new(sku, self.units)
+                    .with_context(|| format!("--units {}: {sku} has 1 to {limit}", self.units))
+            })
+            .transpose()?;
         let mut names = self.san;
         if self.hostname != "localhost" {
             names.push(self.hostname.clone());
@@ -242,6 +262,10 @@ impl ServeCommand {
             },
             policies: self.policy,
             partitions: self.partitions,
+            limits: Limits {
+                tier,
+                ..Limits::default()
+            },
             ..Config::default()
         })
     }

@@ -156,9 +156,9 @@ impl<'a> Call<'a> {
 
 /// The operation about `client`, or about nobody when the path names nobody that can exist.
 pub(super) fn about(kind: OperationKind, client: &Result<ClientId, Error>) -> Operation<'_> {
-    Operation {
-        kind,
-        client: client.as_ref().ok(),
+    match client {
+        Ok(client) => kind.on(client),
+        Err(_) => kind.hub_wide(),
     }
 }
 

@@ -25,6 +25,7 @@ use crate::activity::OperationKind;
 use crate::certificates::ClientCertificate;
 use crate::handle::HubHandle;
 use crate::mailbox::{Mailbox, Step};
+use crate::throttling::Load;
 use crate::transport::Peer;
 
 /// An MQTT 5 CONNACK with reason 0x84, Unsupported Protocol Version (`spec/device.md` 13).
@@ -562,11 +563,17 @@ where
         let messages = std::mem::take(&mut self.batch.messages);
         let session = self.admitted.id;
         let client = self.admitted.session.client();
+        let operation = OperationKind::SendTelemetry.on(client);
+        let operation = match self.handle.message_size() {
+            None => operation,
+            Some(unit) => {
+                let sizes = messages.iter().map(Message::size);
+                operation.weighing(Load::of_messages(unit, sizes))
+            }
+        };
         let stored = self
             .handle
-            .call_at(OperationKind::SendTelemetry.on(client), |hub, cx| {
-                hub.ingest(cx, session, messages)
-            })
+            .call_at(operation, |hub, cx| hub.ingest(cx, session, messages))
             .await;
         // MQTT 3.1.1 has no way to refuse a PUBLISH: a refusal ends the connection.
         let step = self.step_of(stored.map(|((), step)| step))?;

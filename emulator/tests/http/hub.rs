@@ -40,6 +40,10 @@ pub struct FakeDevice {
 
 impl TestHub {
     pub fn new() -> Self {
+        Self::with_limits(Limits::default())
+    }
+
+    pub fn with_limits(limits: Limits) -> Self {
         let start = Timestamp::parse_iso("2024-03-14T09:54:49.6536567Z").unwrap();
         let clock = Arc::new(HubClock::frozen(start));
         let hub = Hub::new(HubConfig {
@@ -53,7 +57,7 @@ impl TestHub {
             ],
             partitions: 2,
             seed: 1,
-            limits: Limits::default(),
+            limits,
         });
         let store = Box::new(MemoryStore::new(2, 1 << 26));
         let handle = HubHandle::open(hub, store, clock).unwrap();

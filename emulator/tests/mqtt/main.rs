@@ -3,4 +3,5 @@
 
 mod client;
 mod connect;
+mod throttles;
 mod traffic;

@@ -7,6 +7,7 @@ mod expectations;
 mod faults;
 mod hostile;
 mod isolation;
+mod jobs;
 mod methods;
 mod quickstart;
 mod side_by_side;

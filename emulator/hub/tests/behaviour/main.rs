@@ -7,9 +7,12 @@ mod bulk;
 mod edge;
 #[path = "../fixture/mod.rs"]
 mod fixture;
+mod jobs;
+mod keys;
 mod methods;
 mod query;
 mod registry;
 mod sessions;
 mod telemetry;
+mod throttles;
 mod twins;

@@ -12,6 +12,7 @@ mod info;
 mod not_emulated;
 mod reset;
 mod seed;
+mod throttles;
 
 use std::sync::Arc;
 
@@ -68,7 +69,8 @@ pub(super) fn router(handle: HubHandle, info: Arc<Info>) -> Router {
             "/faults",
             get(faults::list).post(faults::add).delete(faults::clear),
         )
-        .route("/not-emulated", get(not_emulated::show));
+        .route("/not-emulated", get(not_emulated::show))
+        .route("/throttles", get(throttles::show));
     Router::new()
         .nest(&format!("/{ROOT}"), routes)
         .fallback(unknown_path)

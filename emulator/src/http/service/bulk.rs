@@ -9,6 +9,7 @@ use iothub_protocol::{Error, ErrorCode};
 use crate::activity::OperationKind;
 use crate::http::call::Call;
 use crate::http::{answer, body, error};
+use crate::throttling::Load;
 
 /// `POST /devices`: 200 when every item succeeded, otherwise 400 with the same kind of body, which
 /// .NET reads only if the header names the reason.
@@ -17,7 +18,10 @@ pub(super) async fn change(call: &Call<'_>, body: Incoming) -> Result<Response, 
         .read(body, body::BULK)
         .await
         .and_then(|body| BulkItem::parse_all(&body));
-    let operation = OperationKind::BulkRegistry.hub_wide();
+    let count = items.as_ref().map_or(1, Vec::len);
+    let operation = OperationKind::BulkRegistry
+        .hub_wide()
+        .weighing(Load::of(count));
     let errors = call
         .perform(operation, |hub, cx, caller| hub.bulk(cx, caller, items?))
         .await?;
