@@ -113,6 +113,12 @@ impl Clock for HubClock {
     }
 }
 
+/// A moment of the system's time, whatever the hub's clock does: long enough for those who wait for
+/// the hub to get it.
+pub(crate) async fn pause() {
+    real_sleep(Duration::from_millis(1)).await;
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "this file is where the time comes from"

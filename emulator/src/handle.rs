@@ -202,6 +202,28 @@ impl HubHandle {
         authenticate: impl FnOnce(&mut Hub, Timestamp) -> Result<Principal, Error>,
     ) -> Result<MethodResponse, Error> {
         let operation = OperationKind::InvokeMethod.on(client);
+        self.invoke(operation, client, request, authenticate).await
+    }
+
+    /// As [`HubHandle::invoke_method`], for the command of a digital twin, which a device takes for
+    /// a method.
+    pub async fn invoke_command(
+        &self,
+        client: &ClientId,
+        request: MethodRequest,
+        authenticate: impl FnOnce(&mut Hub, Timestamp) -> Result<Principal, Error>,
+    ) -> Result<MethodResponse, Error> {
+        let operation = OperationKind::InvokeCommand.on(client);
+        self.invoke(operation, client, request, authenticate).await
+    }
+
+    async fn invoke(
+        &self,
+        operation: Operation<'_>,
+        client: &ClientId,
+        request: MethodRequest,
+        authenticate: impl FnOnce(&mut Hub, Timestamp) -> Result<Principal, Error>,
+    ) -> Result<MethodResponse, Error> {
         let size = request.payload.as_ref().map_or(0, Bytes::len);
         let operation = match self.message_size() {
             None => operation,
@@ -373,8 +395,10 @@ impl HubHandle {
                     if !self.fire_due() {
                         return;
                     }
-                    // There may be more to do at once; connections get a turn before.
-                    tokio::task::yield_now().await;
+                    // What is done in parts leaves room for others in between.
+                    if self.inspect(Hub::next_deadline).is_some_and(|next| next <= self.clock().now()) {
+                        crate::clock::pause().await;
+                    }
                 }
                 changed = next.changed() => {
                     if changed.is_err() {

@@ -6,7 +6,7 @@ use iothub_protocol::Timestamp;
 
 use crate::methods::CallId;
 use crate::sessions::SessionId;
-use crate::{c2d, feedback, file_notifications, jobs, uploads};
+use crate::{c2d, configurations, feedback, file_notifications, jobs, uploads};
 
 /// What is to be done when its time comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub(crate) enum Due {
     SessionExpiry(SessionId),
     /// Something about a cloud-to-device message.
     C2d(c2d::Due),
+    /// Something about configurations.
+    Configurations(configurations::Due),
     /// Something about feedback.
     Feedback(feedback::Due),
     /// Something about a job.

@@ -23,6 +23,19 @@ impl Hub {
         }
     }
 
+    /// What only an edge has goes when it is none any more: nobody else could remove it.
+    pub(crate) fn remove_system_modules(&mut self, cx: &mut Cx<'_>, device: &DeviceId) {
+        let modules: Vec<_> = self
+            .registry
+            .modules_of(device)
+            .map(|identity| identity.client.clone())
+            .filter(|client| client.module.as_ref().is_some_and(ModuleId::is_system))
+            .collect();
+        for module in modules {
+            self.remove_identity(cx, &module);
+        }
+    }
+
     /// Works out `deviceScope` and `parentScopes` (`spec/service.md` 2.5): an edge keeps the scope
     /// that it was given at first and names its parent in `parentScopes`; for a leaf `deviceScope`
     /// names the parent and wins over `parentScopes`, which tools send back stale.
@@ -33,51 +46,64 @@ impl Hub {
         spec: &IdentitySpec,
         old: Option<&Identity>,
     ) -> Result<(Option<String>, Vec<String>), Error> {
-        let refused = |detail: String| Err(Error::new(ErrorCode::InvalidDeviceScope, detail));
-        let parents = spec.parent_scopes.clone().unwrap_or_default();
-        let parents: Vec<_> = parents
-            .into_iter()
+        let parents: Vec<&String> = spec
+            .parent_scopes
+            .iter()
+            .flatten()
             .filter(|scope| !scope.is_empty())
             .collect();
         if parents.len() > 1 {
             return refused(format!("{id} would have {} parents", parents.len()));
         }
+        let named = parents.first().copied();
+        let old_scope = old
+            .filter(|old| old.iot_edge)
+            .and_then(|old| old.device_scope.as_ref());
         let (own, parent) = if spec.iot_edge {
-            let own = match old
-                .filter(|old| old.iot_edge)
-                .and_then(|old| old.device_scope.clone())
-            {
-                Some(own) => own,
-                None => format!("ms-azure-iot-edge://{id}-{}", cx.now().dotnet_ticks()),
-            };
-            if spec
-                .device_scope
-                .as_ref()
-                .is_some_and(|scope| *scope != own)
-                && old.is_some()
+            let given = spec.device_scope.as_ref();
+            if let (Some(own), Some(given)) = (old_scope, given)
+                && own != given
             {
                 return refused(format!("the scope of edge {id} does not change"));
             }
-            (Some(own), parents.into_iter().next())
+            let own = old_scope
+                .cloned()
+                .unwrap_or_else(|| format!("ms-azure-iot-edge://{id}-{}", cx.now().dotnet_ticks()));
+            (Some(own), named.cloned())
         } else {
-            let given = spec.device_scope.clone();
+            // An edge that becomes a leaf is sent back with the scope that was its own, which
+            // names no parent.
+            let given = spec
+                .device_scope
+                .as_ref()
+                .filter(|scope| Some(*scope) != old_scope);
             let parent = match old {
-                None => given.or_else(|| parents.into_iter().next()),
-                Some(_) => given,
+                Some(old) if !old.iot_edge => given,
+                Some(_) | None => given.or(named),
             };
-            (parent.clone(), parent)
+            (parent.cloned(), parent.cloned())
         };
         if let Some(parent) = &parent {
-            let known = self.registry.devices().any(|device| {
-                device.iot_edge
-                    && device.client.device != *id
-                    && device.device_scope.as_deref() == Some(parent)
-            });
-            if !known {
-                return refused(format!("there is no edge with the scope {parent}"));
-            }
+            self.check_parent(id, parent)?;
         }
         Ok((own, parent.into_iter().collect()))
+    }
+
+    /// A parent is an edge, and not one below its child.
+    fn check_parent(&self, id: &DeviceId, scope: &str) -> Result<(), Error> {
+        let Some(parent) = self.registry.edge_with_scope(scope) else {
+            return refused(format!("there is no edge with the scope {scope}"));
+        };
+        let mut above = Some(parent);
+        // There is no cycle yet, so that the way up ends.
+        while let Some(edge) = above {
+            if edge.client.device == *id {
+                return refused(format!("{id} would be above and below {scope}"));
+            }
+            let next = edge.parent_scopes.first();
+            above = next.and_then(|scope| self.registry.edge_with_scope(scope));
+        }
+        Ok(())
     }
 
     /// Takes the parent away from those who had `edge` for one.
@@ -85,19 +111,20 @@ impl Hub {
         let Some(scope) = edge.device_scope.as_ref() else {
             return;
         };
-        let children: Vec<_> = self
-            .registry
-            .devices()
-            .filter(|device| device.parent_scopes.contains(scope))
-            .cloned()
-            .collect();
-        for child in children {
+        for child in self.registry.children_of(scope) {
             let mut child = (*child).clone();
+            child.etag = self.entropy.identity_etag();
             child.parent_scopes.clear();
             if !child.iot_edge {
                 child.device_scope = None;
             }
+            let client = child.client.clone();
             self.store_identity(cx, child);
+            self.configure(cx, &client);
         }
     }
+}
+
+fn refused<R>(detail: String) -> Result<R, Error> {
+    Err(Error::new(ErrorCode::InvalidDeviceScope, detail))
 }

@@ -135,6 +135,7 @@ impl Hub {
                 self.registry.remove(&client);
                 self.twins.remove(&client);
                 self.sessions.forget(&client);
+                self.forget_configurations_of(&client);
             }
             Change::PutTwin(twin) => self.twins.put(twin),
             Change::PutSubscriptions(client, subscriptions) => {
@@ -166,6 +167,7 @@ impl Hub {
     pub fn rearm(&mut self) {
         self.deadlines = deadlines::Deadlines::default();
         self.c2d_rearm();
+        self.configurations_rearm();
         self.feedback_rearm();
         self.jobs_rearm();
         self.uploads_rearm();
@@ -238,6 +240,11 @@ impl Hub {
                 deadlines::Due::MethodResponse(call) => self.method_response_timed_out(cx, call),
                 deadlines::Due::SessionExpiry(session) => self.session_token_expired(cx, session),
                 deadlines::Due::C2d(due) => self.c2d_due(cx, due),
+                deadlines::Due::Configurations(due) => {
+                    self.configurations_due(cx, &due);
+                    // What is left may be due already: others get their turn before it.
+                    return;
+                }
                 deadlines::Due::Feedback(due) => self.feedback_due(cx, due),
                 deadlines::Due::Jobs(due) => {
                     self.jobs_due(cx, due);

@@ -26,6 +26,11 @@ pub struct Limits {
     /// Scheduled jobs that have not ended; `None`: as many as the tier allows, or any number
     /// (`spec/service.md` 6.1).
     pub active_jobs: Option<usize>,
+    /// Configurations of the hub (`spec/service.md` 14).
+    pub configurations: usize,
+    /// Devices and modules that are looked at in one go when a configuration changes: few enough
+    /// that nobody waits for long. The real hub takes minutes.
+    pub evaluation_slice: usize,
     /// Identities that `GET /devices` lists (`spec/service.md` 2.3).
     pub list_top: usize,
 }
@@ -41,6 +46,8 @@ impl Default for Limits {
             strict_queries: false,
             tier: None,
             active_jobs: None,
+            configurations: 100,
+            evaluation_slice: 2000,
             list_top: 1000,
         }
     }

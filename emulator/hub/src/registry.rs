@@ -3,7 +3,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 use iothub_protocol::registry::{
     Authentication, AuthenticationSpec, DeviceIdentity, IdentitySpec, IfMatch, ModuleIdentity,
     Status,
@@ -61,6 +61,10 @@ pub struct Statistics {
 #[derive(Clone, Default)]
 pub(crate) struct Registry {
     identities: OrdMap<ClientId, Arc<Identity>>,
+    /// Which edge has a scope; kept beside the identities so that a parent is found at once.
+    edges: OrdMap<Arc<str>, DeviceId>,
+    /// Who names a scope as its parent's, by scope.
+    children: OrdSet<(Arc<str>, DeviceId)>,
     statistics: Statistics,
     last_generation: i64,
 }
@@ -177,10 +181,12 @@ impl Hub {
             .modules_of(id)
             .map(|module| module.client.clone())
             .collect();
+        self.set_leaving(Some(id.clone()));
         for module in modules {
             self.remove_identity(cx, &module);
         }
         self.remove_identity(cx, &identity.client);
+        self.set_leaving(None);
         if identity.iot_edge {
             self.clear_children(cx, &identity);
         }
@@ -284,10 +290,15 @@ impl Hub {
             self.add_system_modules(cx, id);
         }
         if ceases_to_be_edge {
+            self.remove_system_modules(cx, id);
             self.clear_children(cx, &old);
         }
         if becomes_disabled {
             self.disconnect_family(cx, id);
+        }
+        self.configure(cx, &old.client);
+        if ceases_to_be_edge {
+            self.configure_modules(cx, &old.client);
         }
         Ok(())
     }
@@ -340,6 +351,7 @@ impl Hub {
             ..(*old).clone()
         };
         self.store_identity(cx, identity);
+        self.configure(cx, &old.client);
         Ok(())
     }
 
@@ -361,6 +373,7 @@ impl Hub {
             identity.last_activity = identity.last_activity.max(cx.now());
         }
         self.store_identity(cx, identity);
+        self.configure(cx, client);
     }
 
     pub(crate) fn device_identity(&self, id: &DeviceId) -> Result<DeviceIdentity, Error> {
@@ -458,7 +471,8 @@ impl Hub {
     pub(crate) fn add_identity(&mut self, cx: &mut Cx<'_>, identity: Identity) {
         let client = identity.client.clone();
         self.store_identity(cx, identity);
-        self.create_twin(cx, client);
+        self.create_twin(cx, client.clone());
+        self.configure(cx, &client);
     }
 
     pub(crate) fn store_identity(&mut self, cx: &mut Cx<'_>, identity: Identity) {
@@ -470,7 +484,7 @@ impl Hub {
         }
     }
 
-    fn remove_identity(&mut self, cx: &mut Cx<'_>, client: &ClientId) {
+    pub(crate) fn remove_identity(&mut self, cx: &mut Cx<'_>, client: &ClientId) {
         self.fail_waiting_calls(cx, client);
         if let Some(session) = self.sessions.of(client) {
             let code = match client.module {
@@ -482,6 +496,7 @@ impl Hub {
         self.registry.remove(client);
         self.twins.remove(client);
         self.sessions.forget(client);
+        self.forget_configurations_of(client);
         cx.change(Change::DeleteIdentity(client.clone()));
     }
 
@@ -547,6 +562,20 @@ impl Registry {
             .filter(|identity| identity.client.module.is_none())
     }
 
+    /// At most `count` clients from `next` on, or from the first.
+    pub(crate) fn clients_from(&self, next: Option<&ClientId>, count: usize) -> Vec<ClientId> {
+        let clients = |identities: &mut dyn Iterator<Item = (&ClientId, &Arc<Identity>)>| {
+            identities
+                .take(count)
+                .map(|(client, _)| client.clone())
+                .collect()
+        };
+        match next {
+            None => clients(&mut self.identities.iter()),
+            Some(next) => clients(&mut self.identities.range(next.clone()..)),
+        }
+    }
+
     pub(crate) fn modules_of<'a>(
         &'a self,
         device: &'a DeviceId,
@@ -575,15 +604,61 @@ impl Registry {
             .last_generation
             .max(identity.generation.parse().unwrap_or_default());
         self.count(&identity.client, identity.status, 1);
+        let new = identity.clone();
         let old = self.identities.insert(identity.client.clone(), identity);
         if let Some(old) = old {
             self.count(&old.client, old.status, -1);
+            self.unlink(&old);
         }
+        self.link(&new);
     }
 
     pub(crate) fn remove(&mut self, client: &ClientId) {
         if let Some(old) = self.identities.remove(client) {
             self.count(client, old.status, -1);
+            self.unlink(&old);
+        }
+    }
+
+    /// The edge whose scope it is.
+    pub(crate) fn edge_with_scope(&self, scope: &str) -> Option<&Arc<Identity>> {
+        self.device(self.edges.get(scope)?)
+    }
+
+    /// The devices that have the edge with this scope for a parent, by name.
+    pub(crate) fn children_of(&self, scope: &str) -> Vec<Arc<Identity>> {
+        let scope: Arc<str> = scope.into();
+        self.children
+            .range((scope.clone(), lowest_device_id())..)
+            .take_while(|(of, _)| *of == scope)
+            .filter_map(|(_, child)| self.device(child).cloned())
+            .collect()
+    }
+
+    fn link(&mut self, identity: &Identity) {
+        let device = &identity.client.device;
+        if identity.iot_edge
+            && let Some(scope) = &identity.device_scope
+        {
+            self.edges.insert(scope.as_str().into(), device.clone());
+        }
+        for scope in &identity.parent_scopes {
+            self.children
+                .insert((scope.as_str().into(), device.clone()));
+        }
+    }
+
+    fn unlink(&mut self, identity: &Identity) {
+        let device = &identity.client.device;
+        if identity.iot_edge
+            && let Some(scope) = &identity.device_scope
+            && self.edges.get(scope.as_str()) == Some(device)
+        {
+            self.edges.remove(scope.as_str());
+        }
+        for scope in &identity.parent_scopes {
+            self.children
+                .remove(&(scope.as_str().into(), device.clone()));
         }
     }
 
@@ -612,6 +687,11 @@ pub(crate) fn check_etag(if_match: &IfMatch, identity: &Identity) -> Result<(), 
         return Ok(());
     }
     Err(Error::precondition_failed(&identity.etag))
+}
+
+/// Sorts before every other: `!` is the first character that an id may have.
+fn lowest_device_id() -> DeviceId {
+    DeviceId::parse("!").expect("an exclamation mark is a valid id")
 }
 
 pub(crate) fn check_not_system(module: &ModuleId) -> Result<(), Error> {

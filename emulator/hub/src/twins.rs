@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use imbl::OrdMap;
+use iothub_protocol::configuration::Plan;
 use iothub_protocol::registry::{Authentication, IfMatch};
 use iothub_protocol::twin::{self, Section, SectionKind, TwinPatch};
 use iothub_protocol::{ClientId, DeviceId, Error, ErrorCode, Timestamp};
@@ -142,7 +143,9 @@ impl Hub {
             let reported = twin.reported.to_device_json().to_string();
             Notice::Reported(twin.client.clone(), reported.into())
         });
+        let client = twin.client.clone();
         self.store_twin(cx, twin);
+        self.configure(cx, &client);
         Ok(version)
     }
 
@@ -180,6 +183,7 @@ impl Hub {
             return Ok(());
         }
         let mut twin = (**old).clone();
+        let has_tags = patch.tags.is_some();
         if let Some(tags) = patch.tags {
             let (tags, mode) = or_cleared(tags, mode);
             patch_tags(&mut twin.tags, &tags, mode)?;
@@ -206,6 +210,29 @@ impl Hub {
             self.tell_desired(cx, &twin, patch);
         }
         self.store_twin(cx, twin);
+        // Whom a configuration targets does not depend on desired properties.
+        if has_tags {
+            self.configure(cx, client);
+        }
+        Ok(())
+    }
+
+    /// Merges what configurations want into the desired properties, and tells the device as of any
+    /// change (`spec/service.md` 7).
+    pub(crate) fn write_configured(
+        &mut self,
+        cx: &mut Cx<'_>,
+        client: &ClientId,
+        plan: &Plan,
+    ) -> Result<(), Error> {
+        let mut twin = (**self.twins.require(client)?).clone();
+        let (kind, mode) = (SectionKind::Desired, WriteMode::Merge);
+        patch_section(&mut twin.desired, kind, &plan.patch, mode, cx.now())?;
+        plan.sign(&mut twin.desired.metadata);
+        twin.version += 1;
+        twin.etag += 1;
+        self.tell_desired(cx, &twin, plan.patch.clone());
+        self.store_twin(cx, twin);
         Ok(())
     }
 
@@ -220,6 +247,7 @@ impl Hub {
                 ..(**old).clone()
             };
             self.store_twin(cx, twin);
+            self.configure(cx, client);
         }
     }
 
@@ -270,7 +298,11 @@ impl Hub {
         present: Option<Timestamp>,
     ) -> Value {
         let last_activity = present.unwrap_or(identity.last_activity);
-        document(identity, twin, present.is_some(), last_activity)
+        let mut document = document(identity, twin, present.is_some(), last_activity);
+        if let Some(configurations) = self.configuration_status(&twin.client) {
+            document["configurations"] = Value::Object(configurations);
+        }
+        document
     }
 }
 
@@ -331,7 +363,7 @@ fn patch_tags(
     twin::check_growth(SectionKind::Tags, before, twin::size(tags))
 }
 
-fn patch_section(
+pub(crate) fn patch_section(
     section: &mut Section,
     kind: SectionKind,
     patch: &Map<String, Value>,

@@ -4,7 +4,9 @@
 //! are spelled, parsed and printed. It does not know who holds which state, and it never waits,
 //! reads a clock, opens a socket or touches a file.
 
+pub mod configuration;
 pub mod connection_string;
+pub mod digital_twin;
 pub mod error;
 pub mod http;
 pub mod identity;

@@ -89,6 +89,52 @@ impl MethodRequest {
         })
     }
 
+    /// A Plug and Play command: the method that a device knows it by, with the body of the request
+    /// as payload (`spec/service.md` 9, `spec/device.md` 15). No body is `null`, and the time limits
+    /// are texts of the query. Refusals as [`Self::parse`].
+    pub fn command(
+        component: Option<&str>,
+        name: &str,
+        body: &[u8],
+        connect_timeout: Option<&str>,
+        response_timeout: Option<&str>,
+    ) -> Result<Self, Error> {
+        let name = match component {
+            Some(component) => format!("{component}*{name}"),
+            None => name.to_owned(),
+        };
+        check_name(&name)?;
+        if body.len() > MAX_PAYLOAD_SIZE {
+            let detail = format!(
+                "the payload has {} bytes, more than {MAX_PAYLOAD_SIZE}",
+                body.len()
+            );
+            return Err(Error::new(MessageTooLarge, detail));
+        }
+        let payload = body.trim_ascii();
+        if !payload.is_empty() && !is_json(payload) {
+            return Err(Error::format("the body is not JSON"));
+        }
+        let payload = if payload.is_empty() { b"null" } else { payload };
+        let limit = |parameter: &str, text: Option<&str>, least, most| {
+            let seconds = match text {
+                None => None,
+                Some(text) => Some(text.parse().map_err(|_| {
+                    Error::argument_invalid(format!("{parameter} must be a number, not {text:?}"))
+                })?),
+            };
+            timeout(parameter, seconds, least, most)
+        };
+        Ok(Self {
+            name,
+            payload: Some(Bytes::copy_from_slice(payload)),
+            response_timeout: limit("responseTimeoutInSeconds", response_timeout, 1, 3600)?
+                .unwrap_or(DEFAULT_RESPONSE_TIMEOUT),
+            connect_timeout: limit("connectTimeoutInSeconds", connect_timeout, 0, 300)?
+                .unwrap_or(Duration::ZERO),
+        })
+    }
+
     /// The body a caller sends.
     pub fn to_json(&self) -> Bytes {
         let name = serde_json::Value::from(self.name.as_str());
@@ -291,6 +337,46 @@ mod tests {
 
     fn code(body: &str) -> ErrorCode {
         MethodRequest::parse(body.as_bytes()).unwrap_err().code
+    }
+
+    #[test]
+    fn a_command_is_a_method_named_after_its_component() {
+        let command = |component, body: &str, connect, response| {
+            MethodRequest::command(component, "reboot", body.as_bytes(), connect, response)
+        };
+
+        let root = command(None, "", None, None).unwrap();
+        assert_eq!((&*root.name, root.payload), ("reboot", Some("null".into())));
+        assert_eq!(root.response_timeout, DEFAULT_RESPONSE_TIMEOUT);
+
+        let of_component = command(Some("a1"), " [1.50] ", Some("5"), Some("7")).unwrap();
+        assert_eq!(of_component.name, "a1*reboot");
+        assert_eq!(of_component.payload, Some("[1.50]".into()));
+        assert_eq!(of_component.connect_timeout, Duration::from_secs(5));
+        assert_eq!(of_component.response_timeout, Duration::from_secs(7));
+
+        let code = |request: Result<MethodRequest, Error>| request.unwrap_err().code;
+        assert_eq!(
+            code(command(None, "{", None, None)),
+            ErrorCode::IotHubFormatError
+        );
+        assert_eq!(
+            code(command(Some("a b"), "", None, None)),
+            ErrorCode::ArgumentInvalid
+        );
+        assert_eq!(
+            code(command(None, "", Some("x"), None)),
+            ErrorCode::ArgumentInvalid
+        );
+        assert_eq!(
+            code(command(None, "", None, Some("NaN"))),
+            ErrorCode::ArgumentInvalid
+        );
+        let large = format!("\"{}\"", "x".repeat(MAX_PAYLOAD_SIZE));
+        assert_eq!(
+            code(command(None, &large, None, None)),
+            ErrorCode::MessageTooLarge
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::{Error, Timestamp, json};
 pub use compact::compact;
 pub use limits::{check_growth, size, size_limit, validate};
 pub use merge::merge;
-pub use metadata::Metadata;
+pub use metadata::{Author, Metadata};
 
 use merge::{Stamp, merge_stamped};
 

@@ -11,7 +11,7 @@ use iothub_hub::{
 use iothub_protocol::property_bag::PropertyBag;
 use iothub_protocol::registry::{Authentication, Status};
 use iothub_protocol::sas::SymmetricKey;
-use iothub_protocol::twin::{Metadata, Section};
+use iothub_protocol::twin::{Author, Metadata, Section};
 use iothub_protocol::{ClientId, Message, Timestamp};
 use serde_json::json;
 
@@ -41,6 +41,7 @@ pub(super) fn twin(id: &str, version: u64) -> Change {
     let leaf = |version| Metadata {
         last_updated: Timestamp::from_ticks(77),
         last_updated_version: NonZeroU64::new(version),
+        last_updated_by: None,
         children: Vec::new(),
     };
     let value = json!({"b": {"c": 0.1, "a": [1, -1]}, "a": version});
@@ -69,6 +70,22 @@ pub(super) fn twin(id: &str, version: u64) -> Change {
         etag: version + 1,
         model_id: "dtmi:com:example;1".into(),
     }))
+}
+
+/// A twin with leaves that two configurations wrote.
+fn configured_twin(id: &str) -> Change {
+    let Change::PutTwin(twin) = twin(id, 5) else {
+        unreachable!("it is a twin's change");
+    };
+    let mut twin = (*twin).clone();
+    for (path, configuration) in [(&["a"][..], "c1"), (&["b", "a"], "c2")] {
+        let author = Arc::new(Author {
+            configuration: configuration.into(),
+            digest: "636809350366618253".into(),
+        });
+        twin.desired.metadata.sign(path, &author);
+    }
+    Change::PutTwin(Arc::new(twin))
 }
 
 /// Events of a partition, numbered from `first` on, from two devices by turns.
@@ -127,6 +144,7 @@ pub(super) fn changes() -> Vec<Change> {
         identity("d1/$edgeHub", Authentication::None),
         Change::DeleteIdentity(client("d1/m1")),
         twin("d1", 300),
+        configured_twin("d2"),
         Change::PutSubscriptions(client("d1/m1"), subscriptions),
         Change::DeleteSubscriptions(client("d2")),
         Change::AppendEvents(events(3, 5, 4)),

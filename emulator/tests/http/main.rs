@@ -7,7 +7,9 @@
 )]
 
 mod client;
+mod configurations;
 mod control;
+mod digital_twins;
 mod errors;
 mod events;
 mod hub;

@@ -28,6 +28,11 @@ function registryAs(policy) {
   return Registry.fromConnectionString(ready.connection_strings[policy]);
 }
 
+/** The connection string of a shared access policy. */
+function connectionString(policy) {
+  return ready.connection_strings[policy];
+}
+
 /** The key of a shared access policy. */
 function policyKey(policy) {
   return /SharedAccessKey=([^;]+)/.exec(ready.connection_strings[policy])[1];
@@ -154,6 +159,7 @@ function refused(name, errorCode) {
 module.exports = {
   Device,
   LIMIT,
+  connectionString,
   connections,
   disconnected,
   drop,

@@ -216,3 +216,84 @@ fn a_device_that_becomes_an_edge_gets_what_an_edge_has() {
         2
     );
 }
+
+#[test]
+fn nobody_is_above_himself() {
+    let mut hub = with_edge("top");
+    let edge =
+        |parent: &str| spec(&json!({"capabilities": {"iotEdge": true}, "parentScopes": [parent]}));
+    let top = scope(&hub, "top");
+    hub.put("middle", edge(&top)).0.unwrap();
+    let middle = scope(&hub, "middle");
+    hub.put("low", edge(&middle)).0.unwrap();
+    let low = scope(&hub, "low");
+
+    for parent in [&top, &middle, &low] {
+        let (reply, outcome) = hub.update("top", edge(parent));
+        assert_eq!(reply.unwrap_err().code, ErrorCode::InvalidDeviceScope);
+        assert_eq!(outcome, iothub_hub::Outcome::default());
+    }
+}
+
+#[test]
+fn an_edge_becomes_a_leaf_with_what_the_service_said_of_it() {
+    let mut hub = with_edge("top");
+    let top = scope(&hub, "top");
+    let edge = json!({"capabilities": {"iotEdge": true}, "parentScopes": [top]});
+    hub.put("low", spec(&edge)).0.unwrap();
+    let mut body = hub.identity("low").to_json();
+    body["capabilities"]["iotEdge"] = false.into();
+
+    hub.update("low", spec(&body)).0.unwrap();
+
+    let low = hub.identity("low");
+    assert_eq!(parents(&low), (Some(&*top), vec![&*top]));
+    assert!(
+        hub.hub
+            .modules(&hub.operator, &device("low"))
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_leaf_becomes_an_edge_and_keeps_its_parent() {
+    let mut hub = with_edge("top");
+    let top = scope(&hub, "top");
+    hub.put("leaf", spec(&json!({"deviceScope": top})))
+        .0
+        .unwrap();
+    let mut body = hub.identity("leaf").to_json();
+    body["capabilities"]["iotEdge"] = true.into();
+
+    hub.update("leaf", spec(&body)).0.unwrap();
+
+    let leaf = hub.identity("leaf");
+    assert_eq!(leaf.parent_scopes, [top]);
+    assert!(
+        leaf.device_scope
+            .unwrap()
+            .starts_with("ms-azure-iot-edge://leaf-")
+    );
+}
+
+#[test]
+fn parents_are_found_after_a_restart() {
+    let mut hub = with_edge("top");
+    let top = scope(&hub, "top");
+    let mut restored = fixture();
+    let (_, outcome) = hub.put("leaf", spec(&json!({"deviceScope": top})));
+    let made = with_edge_changes("top");
+    for change in made.into_iter().chain(outcome.changes) {
+        restored.hub.restore(change);
+    }
+
+    restored.delete("top").0.unwrap();
+
+    assert_eq!(parents(&restored.identity("leaf")), (None, vec![]));
+}
+
+fn with_edge_changes(id: &str) -> Vec<iothub_hub::Change> {
+    let spec = spec(&json!({"capabilities": {"iotEdge": true}}));
+    fixture().put(id, spec).1.changes
+}

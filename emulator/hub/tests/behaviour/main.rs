@@ -4,6 +4,9 @@
 
 mod access;
 mod bulk;
+mod configurations;
+mod deployments;
+mod digital_twins;
 mod edge;
 #[path = "../fixture/mod.rs"]
 mod fixture;

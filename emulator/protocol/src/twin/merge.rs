@@ -32,6 +32,7 @@ impl Stamp {
     fn put(self, node: &mut Metadata) {
         node.last_updated = self.now;
         node.last_updated_version = self.version;
+        node.last_updated_by = None;
     }
 
     fn on_new_node(self) -> Metadata {

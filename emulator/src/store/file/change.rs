@@ -12,7 +12,7 @@ use iothub_hub::{
 use iothub_protocol::property_bag::PropertyBag;
 use iothub_protocol::registry::{Authentication, Status};
 use iothub_protocol::sas::SymmetricKey;
-use iothub_protocol::twin::{Metadata, Section};
+use iothub_protocol::twin::{Author, Metadata, Section};
 use iothub_protocol::{ClientId, DeviceId, Message, ModuleId};
 
 use super::codec::{Decoded, Decoder, Encode, MAX_DEPTH, Malformed};
@@ -30,6 +30,7 @@ const PUT_C2D: u8 = 10;
 const DELETE_C2D: u8 = 11;
 const PUT_DOCUMENT: u8 = 12;
 const DELETE_DOCUMENT: u8 = 13;
+const PUT_CONFIGURED_TWIN: u8 = 14;
 
 const SAS: u8 = 1;
 const SELF_SIGNED: u8 = 2;
@@ -50,8 +51,16 @@ pub(super) fn encode(out: &mut Vec<u8>, change: &Change) {
             encode_client(out, client);
         }
         Change::PutTwin(twin) => {
-            out.byte(PUT_TWIN);
+            let configured = twin.desired.metadata.is_signed();
+            out.byte(if configured {
+                PUT_CONFIGURED_TWIN
+            } else {
+                PUT_TWIN
+            });
             encode_twin(out, twin);
+            if configured {
+                encode_signatures(out, &twin.desired.metadata);
+            }
         }
         Change::PutSubscriptions(client, subscriptions) => {
             out.byte(PUT_SUBSCRIPTIONS);
@@ -121,6 +130,11 @@ fn decode(input: &mut Decoder) -> Decoded<Change> {
         PUT_IDENTITY => Change::PutIdentity(Arc::new(decode_identity(input)?)),
         DELETE_IDENTITY => Change::DeleteIdentity(decode_client(input)?),
         PUT_TWIN => Change::PutTwin(Arc::new(decode_twin(input)?)),
+        PUT_CONFIGURED_TWIN => {
+            let mut twin = decode_twin(input)?;
+            decode_signatures(input, &mut twin.desired.metadata)?;
+            Change::PutTwin(Arc::new(twin))
+        }
         PUT_SUBSCRIPTIONS => {
             let client = decode_client(input)?;
             let mut subscriptions = Subscriptions::default();
@@ -442,11 +456,54 @@ fn decode_metadata(input: &mut Decoder, depth: usize) -> Decoded<Metadata> {
     Ok(Metadata {
         last_updated: input.time()?,
         last_updated_version: NonZeroU64::new(input.number()?),
+        last_updated_by: None,
         children: input.list(|input| {
             let name = input.text()?.into();
             Ok((name, decode_metadata(input, depth)?))
         })?,
     })
+}
+
+/// Which configuration wrote what: each of them once, with its paths.
+fn encode_signatures(out: &mut Vec<u8>, metadata: &Metadata) {
+    let signatures = metadata.signatures();
+    let mut authors: Vec<&Arc<Author>> = Vec::new();
+    for (_, author) in &signatures {
+        if !authors.contains(author) {
+            authors.push(author);
+        }
+    }
+    out.number(authors.len() as u64);
+    for author in &authors {
+        out.text(&author.configuration);
+        out.text(&author.digest);
+        let paths: Vec<_> = signatures.iter().filter(|(_, by)| *by == *author).collect();
+        out.number(paths.len() as u64);
+        for (path, _) in paths {
+            out.number(path.len() as u64);
+            for name in path {
+                out.text(name);
+            }
+        }
+    }
+}
+
+fn decode_signatures(input: &mut Decoder, metadata: &mut Metadata) -> Decoded<()> {
+    let authors = input.list(|input| {
+        let author = Arc::new(Author {
+            configuration: input.text()?.into(),
+            digest: input.text()?.into(),
+        });
+        let paths = input.list(|input| input.list(Decoder::string))?;
+        Ok((author, paths))
+    })?;
+    for (author, paths) in authors {
+        for path in paths {
+            let path: Vec<_> = path.iter().map(String::as_str).collect();
+            metadata.sign(&path, &author);
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
