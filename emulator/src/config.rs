@@ -2,9 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use iothub_hub::{AccessPolicy, Entropy, Limits, Permission, Permissions};
+use iothub_hub::{AccessPolicy, Entropy, Limits, Permission, Permissions, RoutingSpec};
 use iothub_protocol::Timestamp;
 use sha2::{Digest, Sha256};
 
@@ -37,8 +38,13 @@ pub struct Config {
     pub partitions: u16,
     /// The hub's numbers.
     pub limits: Limits,
-    /// The MQTT endpoint's numbers.
+    /// The MQTT endpoint's numbers and rules.
     pub mqtt: mqtt::Settings,
+    /// Message routes to begin with, and to come back to at a reset. Without them, those that were
+    /// kept.
+    pub routing: Option<Arc<RoutingSpec>>,
+    /// Where endpoints of routes are that are files; otherwise `routes` in the data directory.
+    pub routes_folder: Option<PathBuf>,
 }
 
 /// Addresses and ports.
@@ -174,6 +180,8 @@ impl Default for Config {
             partitions: DEFAULT_PARTITIONS,
             limits: Limits::default(),
             mqtt: mqtt::Settings::default(),
+            routing: None,
+            routes_folder: None,
         }
     }
 }

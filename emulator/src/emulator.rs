@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::certificates::{CertificateError, Certificates};
 use crate::clock::HubClock;
-use crate::config::{ClockSetting, Config, Port, SHUTDOWN_LIMIT, Storage};
+use crate::config::{ClockSetting, Config, Durability, Port, SHUTDOWN_LIMIT, Storage};
 use crate::handle::HubHandle;
 use crate::store::{FileOptions, FileStore, MemoryStore, Store, StoreError};
 use crate::transport::{self, Bound};
@@ -97,6 +97,7 @@ impl Emulator {
         let world = HubClock::system().now();
         let certificates = Certificates::load_or_create(&config.certificates, world)?;
         let handle = HubHandle::open(hub(&config, &policies), store(&config)?, clock)?;
+        open_routes_folder(&config, &handle)?;
 
         let mut notes = Vec::new();
         let mut bind = |name, port| bind(&config, name, port, &mut notes);
@@ -197,6 +198,15 @@ impl Emulator {
                 }
             });
         }
+        {
+            let (handle, stop) = (handle.clone(), stop.clone());
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = handle.run_routes() => {}
+                    () = stop.cancelled() => {}
+                }
+            });
+        }
         info.set_ready(true);
         Ok(Self {
             handle,
@@ -261,7 +271,27 @@ fn hub(config: &Config, policies: &[AccessPolicy]) -> Hub {
         partitions: config.partitions,
         seed: config.seed,
         limits: config.limits.clone(),
+        routing: config.routing.clone(),
     })
+}
+
+/// Endpoints of routes are files below the data directory, unless said otherwise.
+fn open_routes_folder(config: &Config, handle: &HubHandle) -> Result<(), StartError> {
+    let (below, durability) = match &config.storage {
+        Storage::Memory { .. } => (None, Durability::Periodic),
+        Storage::Directory {
+            path, durability, ..
+        } => (Some(path.join("routes")), *durability),
+    };
+    if let Some(folder) = config.routes_folder.clone().or(below) {
+        handle.set_routes_folder(folder, durability == Durability::EveryCommit);
+    } else if config.routing.as_ref().is_some_and(|it| it.has_files()) {
+        return Err(StartError::Setting(
+            "routes: endpoints that are files need a folder: routes-dir, or a data directory"
+                .into(),
+        ));
+    }
+    Ok(())
 }
 
 fn store(config: &Config) -> Result<Box<dyn Store>, StoreError> {

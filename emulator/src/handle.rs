@@ -1,6 +1,7 @@
 //! The one narrow door to the hub: fault gate, lock, commit, release, record.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::activity::{Activity, Operation, OperationKind};
 use crate::clock::HubClock;
 use crate::faults::FaultPlan;
 use crate::mailbox::{Mailbox, Step};
+use crate::routes::{Failures, Sink};
 use crate::store::{Store, StoreError, Ticket};
 use crate::throttling::{Load, Quota};
 
@@ -44,6 +46,8 @@ struct Inner {
     observed: AtomicBool,
     /// Bytes that count as one message of the day; `None`: nothing is throttled.
     message_size: Option<usize>,
+    /// Endpoints of routes that are files.
+    routes: Arc<Sink>,
 }
 
 struct Core {
@@ -131,6 +135,7 @@ impl HubHandle {
                 progress,
                 observed: AtomicBool::new(false),
                 message_size,
+                routes: Arc::default(),
             }),
         };
         let weak = Arc::downgrade(&handle.inner);
@@ -385,6 +390,28 @@ impl HubHandle {
         }
     }
 
+    /// Says where endpoints of routes are that are files; without it there can be none. With
+    /// `every_write_synced` a message is written once the disk has it.
+    pub fn set_routes_folder(&self, path: PathBuf, every_write_synced: bool) {
+        let name = self.inspect(|hub| hub.config().name.clone());
+        self.inner.routes.open(path, &name, every_write_synced);
+    }
+
+    /// Where endpoints of routes are that are files.
+    pub fn routes_folder(&self) -> Option<&Path> {
+        self.inner.routes.folder()
+    }
+
+    /// What endpoints of routes did not take, by their names.
+    pub fn route_failures(&self) -> BTreeMap<Arc<str>, Failures> {
+        self.inner.routes.failures()
+    }
+
+    /// Writes what is routed to files; one task per hub runs this until it is cancelled.
+    pub async fn run_routes(&self) {
+        self.inner.routes.run().await;
+    }
+
     /// Sleeps from deadline to deadline; one task per hub runs this until it is cancelled.
     pub async fn run_alarm(&self) {
         let mut next = self.inner.alarm.subscribe();
@@ -429,6 +456,7 @@ impl HubHandle {
 
     /// Makes everything durable; the last call.
     pub fn close(&self) -> Result<(), StoreError> {
+        self.inner.routes.drain();
         let mut core = self.lock();
         core.observers.clear();
         core.callers.clear();
@@ -453,6 +481,12 @@ impl HubHandle {
             },
             Err(refused) => Err(refused),
         };
+        if let Ok((_, step)) = &result
+            && self.inner.routes.is_busy()
+        {
+            // Boxed: hardly any operation waits here, and none carries the room for it.
+            Box::pin(self.inner.routes.written(*step)).await;
+        }
         self.inner.activity.record(operation, result.as_ref().err());
         result
     }
@@ -567,6 +601,9 @@ impl HubHandle {
                         }
                     }
                     Effect::EventsAppended(_) => appended = true,
+                    Effect::Route(endpoint, events) => {
+                        self.inner.routes.push(step, endpoint, events);
+                    }
                     Effect::Disconnect(session, code) => {
                         if let Some(mailbox) = core.mailboxes.remove(&session) {
                             mailbox.close(code);

@@ -17,6 +17,8 @@ pub mod mailbox;
 pub mod mqtt;
 #[cfg(feature = "observer")]
 pub mod observer;
+pub mod routes;
+pub mod settings;
 pub mod store;
 pub mod throttling;
 pub mod transport;
@@ -24,3 +26,4 @@ pub mod transport;
 pub use config::Config;
 pub use emulator::{Emulator, Ports};
 pub use handle::HubHandle;
+pub use settings::Setting;

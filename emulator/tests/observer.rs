@@ -56,6 +56,7 @@ impl World {
             partitions: 2,
             seed: 1,
             limits: Limits::default(),
+            ..HubConfig::default()
         });
         let store = Box::new(MemoryStore::new(2, 64 * 1024 * 1024));
         let handle = HubHandle::open(hub, store, Arc::new(HubClock::system())).unwrap();

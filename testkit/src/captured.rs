@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use iothub_emulator::HubHandle;
+use iothub_hub::EventSource;
 use iothub_protocol::property_bag::SystemProperty;
 use iothub_protocol::{ClientId, Message, Timestamp};
 use serde_json::Value;
@@ -55,6 +56,7 @@ impl<'a> Telemetry<'a> {
         events
             .into_iter()
             .filter(|event| event.origin.client == self.client)
+            .filter(|event| event.source == EventSource::Telemetry)
             .map(|event| CapturedEvent {
                 client: event.origin.client.clone(),
                 sequence: event.sequence,

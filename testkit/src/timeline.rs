@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use iothub_emulator::HubHandle;
 use iothub_emulator::handle::Observation;
-use iothub_hub::Notice;
+use iothub_hub::{EventSource, Notice};
 use iothub_protocol::{Clock, Timestamp};
 use tokio::sync::{mpsc, watch};
 
@@ -166,11 +166,17 @@ fn lines(observation: &Observation) -> Vec<String> {
         Observation::Events(events) => events
             .iter()
             .map(|event| {
-                let mut line = format!(
-                    "{} sent {}",
-                    event.origin.client,
-                    excerpt(&event.message.body)
-                );
+                let (client, body) = (&event.origin.client, excerpt(&event.message.body));
+                let mut line = match event.source {
+                    EventSource::Telemetry => format!("{client} sent {body}"),
+                    EventSource::DeviceLifecycle
+                    | EventSource::TwinChange
+                    | EventSource::ConnectionState
+                    | EventSource::JobLifecycle
+                    | EventSource::DigitalTwinChange => {
+                        format!("{} of {client}: {body}", event.source.name())
+                    }
+                };
                 let properties = event.message.properties.as_encoded();
                 if !properties.is_empty() {
                     let _ = write!(line, "  ({properties})");

@@ -10,6 +10,7 @@ use crate::c2d::C2dMessage;
 use crate::documents::{Document, DocumentKind};
 use crate::methods::CallId;
 use crate::registry::Identity;
+use crate::routing::Endpoint;
 use crate::sessions::{SessionId, Subscriptions};
 use crate::telemetry::{Event, PartitionHead, PartitionId};
 use crate::twins::Twin;
@@ -72,6 +73,8 @@ pub enum Effect {
     Complete(CallId, Result<MethodResponse, Error>),
     /// Readers of this partition may go on.
     EventsAppended(PartitionId),
+    /// Write these to an endpoint that is not the built-in one, in order.
+    Route(Arc<Endpoint>, Vec<Event>),
     /// End the session's connection.
     Disconnect(SessionId, ErrorCode),
 }

@@ -21,6 +21,7 @@ mod feedback;
 mod file_notifications;
 mod jobs;
 mod keys;
+mod lifecycle;
 mod limits;
 mod methods;
 mod query;
@@ -47,12 +48,16 @@ pub use cx::{Change, Cx, Delivery, Effect, Notice, Outcome};
 pub use documents::{Document, DocumentKind};
 pub use entropy::Entropy;
 pub use jobs::JobFilter;
-pub use limits::Limits;
+pub use limits::{ConnectionEvents, ExpiredCertificates, Limits};
 pub use methods::CallId;
 pub use query::{
     Condition, ItemType, Page, PageRequest, Query, QuerySnapshot, RouteCondition, RouteSubject,
 };
 pub use registry::{Identity, Statistics};
+pub use routing::{
+    BlobFormat, Endpoint, EndpointCount, EndpointKind, RouteCount, Routed, RoutingRecord,
+    RoutingSpec,
+};
 pub use sessions::{
     ConnectRequest, Connected, End, Feature, Guarantee, SessionId, SessionSummary, Subscriptions,
 };
@@ -74,8 +79,25 @@ pub struct HubConfig {
     pub partitions: u16,
     /// Seed of every identifier, key, etag and tracking id that the hub makes.
     pub seed: u64,
-    /// The numbers.
+    /// The numbers, and what is done where there is a choice.
     pub limits: Limits,
+    /// Routes to begin with, and to come back to; those that were kept stand behind them.
+    pub routing: Option<Arc<RoutingSpec>>,
+}
+
+impl Default for HubConfig {
+    /// A hub that nobody may use: without policies.
+    fn default() -> Self {
+        Self {
+            name: "hub".into(),
+            host_names: Vec::new(),
+            policies: Vec::new(),
+            partitions: 4,
+            seed: 0,
+            limits: Limits::default(),
+            routing: None,
+        }
+    }
 }
 
 /// An IoT hub. See the crate's documentation.
@@ -119,7 +141,7 @@ impl Hub {
             authorities: authorities::Authorities::default(),
             uploads: uploads::Uploads::default(),
             file_notifications: file_notifications::FileNotifications::default(),
-            routing: routing::Routing::default(),
+            routing: routing::Routing::new(config.routing.clone()),
             throttles: throttles::Throttles::new(config.limits.tier),
             deadlines: deadlines::Deadlines::default(),
             config: Arc::new(config),
@@ -188,7 +210,10 @@ impl Hub {
             DocumentKind::FileNotification => {
                 self.file_notifications.restore_notification(key, document);
             }
-            DocumentKind::Routing => self.routing.restore_routing(key, document),
+            DocumentKind::Routing => {
+                let configured = self.config.routing.as_ref();
+                self.routing.restore_routing(key, document, configured);
+            }
             DocumentKind::Meter => self.throttles.restore_meter(key, document),
         }
     }

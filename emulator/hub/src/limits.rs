@@ -1,8 +1,15 @@
-//! Every number with its meaning and source.
+//! Every number with its meaning and source, and every choice.
 
 use std::time::Duration;
 
 use crate::throttles::Tier;
+
+/// Message routes of a hub (the real hub's published limits, S1).
+pub(crate) const ROUTES: usize = 100;
+/// Endpoints of routes, the built-in one not counted (the same).
+pub(crate) const ENDPOINTS: usize = 10;
+/// Enrichments of routed messages (the same).
+pub(crate) const ENRICHMENTS: usize = 10;
 
 /// The hub's limits. The defaults are those of the real hub's S1 tier, where it has them.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +40,31 @@ pub struct Limits {
     pub evaluation_slice: usize,
     /// Identities that `GET /devices` lists (`spec/service.md` 2.3).
     pub list_top: usize,
+    /// When a connection becomes an event.
+    pub connection_events: ConnectionEvents,
+    /// What an expired self-signed certificate with the right thumbprint is worth.
+    pub expired_certificates: ExpiredCertificates,
+}
+
+/// When a connection becomes an event (`spec/device.md` 16.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ConnectionEvents {
+    /// Once it subscribes or sends, as on the real hub.
+    #[default]
+    FirstUse,
+    /// At once.
+    Connect,
+}
+
+/// What an expired self-signed certificate with the right thumbprint is worth (`spec/device.md`
+/// 11, Q19).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExpiredCertificates {
+    /// Nothing.
+    #[default]
+    Refuse,
+    /// As much as one that is valid.
+    Accept,
 }
 
 impl Default for Limits {
@@ -49,6 +81,8 @@ impl Default for Limits {
             configurations: 100,
             evaluation_slice: 2000,
             list_top: 1000,
+            connection_events: ConnectionEvents::default(),
+            expired_certificates: ExpiredCertificates::default(),
         }
     }
 }

@@ -472,6 +472,7 @@ impl Hub {
         let client = identity.client.clone();
         self.store_identity(cx, identity);
         self.create_twin(cx, client.clone());
+        self.identity_created(cx, &client);
         self.configure(cx, &client);
     }
 
@@ -493,6 +494,7 @@ impl Hub {
             };
             self.force_out(cx, session, code, "deleted");
         }
+        self.identity_deleted(cx, client);
         self.registry.remove(client);
         self.twins.remove(client);
         self.sessions.forget(client);

@@ -9,6 +9,7 @@ use iothub_protocol::{ClientId, Error, ErrorCode, Message, Timestamp};
 use crate::access::{Principal, Who};
 use crate::cx::{Change, Cx, Effect, Notice};
 use crate::deadlines::{DeadlineId, Due};
+use crate::limits::ConnectionEvents;
 use crate::methods::CallId;
 use crate::telemetry::Origin;
 use crate::{Hub, Permission};
@@ -107,6 +108,8 @@ pub(crate) struct Session {
     /// client can never answer another's call.
     pub(crate) calls: BTreeMap<u32, CallId>,
     pub(crate) last_request: u32,
+    /// Whether it has sent or subscribed to anything (`spec/device.md` 16.3).
+    pub(crate) used: bool,
     remember: bool,
     will: Option<Message>,
     transport: &'static str,
@@ -237,6 +240,7 @@ impl Hub {
                 last_activity: cx.now(),
                 calls: BTreeMap::new(),
                 last_request: 0,
+                used: false,
                 remember: request.remember,
                 will: request.will,
                 transport: request.transport,
@@ -247,6 +251,11 @@ impl Hub {
         self.note_connection_state(cx, &client, true);
         self.set_model_id(cx, &client, request.model_id.as_deref().unwrap_or_default());
         cx.notice(|| Notice::Connected(client.clone()));
+        let at_once = self.config.limits.connection_events == ConnectionEvents::Connect;
+        // A client that comes back is subscribed without saying so again.
+        if at_once || subscriptions.features().next().is_some() {
+            self.connection_used(cx, session);
+        }
         if subscriptions.get(Feature::Methods).is_some() {
             self.release_waiting_calls(cx, session);
         }
@@ -280,6 +289,7 @@ impl Hub {
                 subscriptions.set(feature, Some(guarantee));
             }
         })?;
+        self.connection_used(cx, session);
         if wanted
             .iter()
             .any(|&(feature, _)| feature == Feature::Methods)
@@ -399,6 +409,9 @@ impl Hub {
         }
         self.note_connection_state(cx, &state.client, false);
         cx.notice(|| Notice::Disconnected(state.client.clone(), why));
+        if state.used {
+            self.connection_ended(cx, &state.client);
+        }
         for call in state.calls.into_values() {
             self.fail_call(cx, call, ErrorCode::DeviceConnectionClosedRemotely);
         }

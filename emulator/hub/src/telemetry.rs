@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use iothub_protocol::{ClientId, DeviceId, Error, ErrorCode, Message, Timestamp};
+use serde_json::Value;
 
 use crate::Hub;
 use crate::access::AuthMethod;
 use crate::cx::{Change, Cx, Effect};
+use crate::query::json_body;
 use crate::sessions::SessionId;
 
 /// A partition of the event log.
@@ -36,6 +38,16 @@ pub struct Event {
 pub enum EventSource {
     /// A device's or module's own message.
     Telemetry,
+    /// An identity was created or deleted.
+    DeviceLifecycle,
+    /// A twin was written.
+    TwinChange,
+    /// A client connected or its connection ended.
+    ConnectionState,
+    /// A job did something to a device or module.
+    JobLifecycle,
+    /// A digital twin changed.
+    DigitalTwinChange,
 }
 
 /// Who sent a message, shared by all events of a connection.
@@ -66,15 +78,55 @@ pub(crate) struct Telemetry {
 }
 
 impl EventSource {
-    /// The annotation's text.
+    /// Every source.
+    pub const ALL: [Self; 6] = [
+        Self::Telemetry,
+        Self::DeviceLifecycle,
+        Self::TwinChange,
+        Self::ConnectionState,
+        Self::JobLifecycle,
+        Self::DigitalTwinChange,
+    ];
+
+    /// The annotation's text (`spec/device.md` 16.3).
     pub fn name(self) -> &'static str {
         match self {
             Self::Telemetry => "Telemetry",
+            Self::DeviceLifecycle => "deviceLifecycleEvents",
+            Self::TwinChange => "twinChangeEvents",
+            Self::ConnectionState => "deviceConnectionStateEvents",
+            Self::JobLifecycle => "deviceJobLifecycleEvents",
+            Self::DigitalTwinChange => "digitalTwinChangeEvents",
         }
+    }
+
+    /// The source's name in routes.
+    pub fn route_name(self) -> &'static str {
+        match self {
+            Self::Telemetry => "DeviceMessages",
+            Self::DeviceLifecycle => "DeviceLifecycleEvents",
+            Self::TwinChange => "TwinChangeEvents",
+            Self::ConnectionState => "DeviceConnectionStateEvents",
+            Self::JobLifecycle => "DeviceJobLifecycleEvents",
+            Self::DigitalTwinChange => "DigitalTwinChangeEvents",
+        }
+    }
+
+    /// The source that routes call so; case is ignored, as tools write it either way.
+    pub fn from_route_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|source| source.route_name().eq_ignore_ascii_case(name))
     }
 }
 
 impl Event {
+    /// The body as JSON, when its content type and encoding say that it is
+    /// (`spec/device.md` 4.7).
+    pub fn json_body(&self) -> Option<Value> {
+        json_body(&self.message)
+    }
+
     /// The head of the partition after this event.
     pub fn next_head(&self) -> PartitionHead {
         PartitionHead {
@@ -102,6 +154,9 @@ impl Hub {
         }
         state.last_activity = now;
         let origin = state.origin.clone();
+        if !state.used {
+            self.connection_used(cx, session);
+        }
         self.append(cx, &origin, messages);
         Ok(())
     }
@@ -135,6 +190,10 @@ impl Hub {
         if messages.is_empty() {
             return;
         }
+        if self.has_routes() {
+            self.route(cx, EventSource::Telemetry, origin, messages, None);
+            return;
+        }
         let partition = self.partition_of(&origin.client.device);
         let head = &mut self.telemetry.heads[usize::from(partition)];
         let events = messages
@@ -153,6 +212,23 @@ impl Hub {
                 event
             })
             .collect();
+        cx.change(Change::AppendEvents(events));
+        cx.emit(Effect::EventsAppended(partition));
+    }
+
+    /// Appends events that are made already but for their places, all of one partition.
+    pub(crate) fn append_events(
+        &mut self,
+        cx: &mut Cx<'_>,
+        partition: PartitionId,
+        mut events: Vec<Event>,
+    ) {
+        let head = &mut self.telemetry.heads[usize::from(partition)];
+        for event in &mut events {
+            event.sequence = head.next_sequence;
+            event.offset = head.next_offset;
+            *head = event.next_head();
+        }
         cx.change(Change::AppendEvents(events));
         cx.emit(Effect::EventsAppended(partition));
     }

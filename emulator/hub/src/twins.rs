@@ -19,6 +19,7 @@ use crate::access::{Permission, Principal};
 use crate::cx::{Change, Cx, Delivery, Effect, Notice};
 use crate::registry::Identity;
 use crate::sessions::{Feature, SessionId};
+use crate::telemetry::EventSource;
 
 /// A device's or module's twin.
 #[derive(Clone, Debug, PartialEq)]
@@ -145,23 +146,13 @@ impl Hub {
         });
         let client = twin.client.clone();
         self.store_twin(cx, twin);
+        self.reported_written(cx, &client, patch);
         self.configure(cx, &client);
         Ok(version)
     }
 
     pub(crate) fn create_twin(&mut self, cx: &mut Cx<'_>, client: ClientId) {
-        let section = Section::new(Timestamp::NEVER);
-        // A fresh twin as captured (`spec/service.md` 3.1): version 2, etag 1.
-        let twin = Twin {
-            client,
-            tags: Map::new(),
-            desired: section.clone(),
-            reported: section,
-            version: 2,
-            etag: 1,
-            model_id: String::new(),
-        };
-        self.store_twin(cx, twin);
+        self.store_twin(cx, Twin::new(client));
     }
 
     /// Writes what a patch or replacement asks for, without a look at permissions.
@@ -182,6 +173,9 @@ impl Hub {
         if patch == TwinPatch::default() {
             return Ok(());
         }
+        let told = self
+            .routes_want(EventSource::TwinChange)
+            .then(|| patch.clone());
         let mut twin = (**old).clone();
         let has_tags = patch.tags.is_some();
         if let Some(tags) = patch.tags {
@@ -210,6 +204,9 @@ impl Hub {
             self.tell_desired(cx, &twin, patch);
         }
         self.store_twin(cx, twin);
+        if let Some(patch) = told {
+            self.twin_written(cx, client, &patch, mode);
+        }
         // Whom a configuration targets does not depend on desired properties.
         if has_tags {
             self.configure(cx, client);
@@ -233,6 +230,13 @@ impl Hub {
         twin.etag += 1;
         self.tell_desired(cx, &twin, plan.patch.clone());
         self.store_twin(cx, twin);
+        if self.routes_want(EventSource::TwinChange) {
+            let patch = TwinPatch {
+                tags: None,
+                desired: Some(Some(plan.patch.clone())),
+            };
+            self.twin_written(cx, client, &patch, mode);
+        }
         Ok(())
     }
 
@@ -306,6 +310,22 @@ impl Hub {
     }
 }
 
+impl Twin {
+    /// A fresh twin as captured (`spec/service.md` 3.1): version 2, etag 1.
+    pub(crate) fn new(client: ClientId) -> Self {
+        let section = Section::new(Timestamp::NEVER);
+        Self {
+            client,
+            tags: Map::new(),
+            desired: section.clone(),
+            reported: section,
+            version: 2,
+            etag: 1,
+            model_id: String::new(),
+        }
+    }
+}
+
 impl Twins {
     /// Twins in order of their clients.
     pub(crate) fn range(
@@ -329,6 +349,10 @@ impl Twins {
 
     pub(crate) fn remove(&mut self, client: &ClientId) {
         self.twins.remove(client);
+    }
+
+    pub(crate) fn find(&self, client: &ClientId) -> Option<&Arc<Twin>> {
+        self.twins.get(client)
     }
 
     pub(crate) fn require(&self, client: &ClientId) -> Result<&Arc<Twin>, Error> {

@@ -2,11 +2,12 @@
 
 use std::io::{IsTerminal, Write};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use iothub_hub::{Limits, Permission, Permissions, Sku, Tier};
+use iothub_hub::{Limits, Permission, Permissions, RoutingSpec, Sku, Tier};
 use tracing_subscriber::EnvFilter;
 
 use super::ready;
@@ -16,6 +17,7 @@ use crate::config::{
     PolicyKeys, Port, Storage,
 };
 use crate::emulator::Emulator;
+use crate::settings::Setting;
 
 /// Settings. Flags win over environment variables, those over defaults.
 #[derive(Debug, Args)]
@@ -96,6 +98,26 @@ pub(crate) struct ServeCommand {
         value_parser = parse_policy
     )]
     policy: Vec<CustomPolicy>,
+    /// Log what the real hub closes connections for, where it is harmless; see
+    /// emulator/docs/settings.md.
+    #[arg(long, env = "IOTHUB_EMULATOR_LENIENT")]
+    lenient: bool,
+    /// Set a number or a rule by its name, such as `session_grace=60`; may be given several times.
+    /// emulator/docs/settings.md lists them, as does a wrong name.
+    #[arg(
+        long,
+        env = "IOTHUB_EMULATOR_SET",
+        value_delimiter = ',',
+        value_name = "NAME=VALUE"
+    )]
+    set: Vec<String>,
+    /// File with message routes, endpoints and enrichments: JSON in the shape of the real hub's
+    /// `properties.routing` [default: those that were last set].
+    #[arg(long, env = "IOTHUB_EMULATOR_ROUTES", value_name = "FILE")]
+    routes: Option<PathBuf>,
+    /// Directory for endpoints of routes that are files [default: routes in the data directory].
+    #[arg(long, env = "IOTHUB_EMULATOR_ROUTES_DIR", value_name = "DIR")]
+    routes_dir: Option<PathBuf>,
     /// Partitions of the event log, 1 to 128.
     #[arg(long, env = "IOTHUB_EMULATOR_PARTITIONS", default_value_t = DEFAULT_PARTITIONS)]
     partitions: u16,
@@ -219,7 +241,8 @@ impl ServeCommand {
         if self.hostname != "localhost" {
             names.push(self.hostname.clone());
         }
-        Ok(Config {
+        let routing = self.routes.as_deref().map(read_routes).transpose()?;
+        let mut config = Config {
             hostname: self.hostname,
             listen: Listen {
                 addresses: if self.listen.is_empty() {
@@ -266,9 +289,25 @@ impl ServeCommand {
                 tier,
                 ..Limits::default()
             },
+            routing: routing.map(Arc::new),
+            routes_folder: self.routes_dir,
             ..Config::default()
-        })
+        };
+        if self.lenient {
+            Setting::set_lenient(&mut config);
+        }
+        for text in &self.set {
+            Setting::set(&mut config, text).context("--set")?;
+        }
+        Ok(config)
     }
+}
+
+fn read_routes(path: &Path) -> anyhow::Result<RoutingSpec> {
+    let what = || format!("--routes {}", path.display());
+    let text = std::fs::read(path).with_context(what)?;
+    let document = iothub_protocol::json::parse(&text).with_context(what)?;
+    RoutingSpec::parse(&document).with_context(what)
 }
 
 /// `NAME=PERMISSION[+PERMISSION…]`.

@@ -17,10 +17,10 @@ use iothub_protocol::{Clock, Error, ErrorCode, Message, Timestamp, json};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
-use super::Settings;
 use super::read::read_burst;
 use super::refusal::connack_code;
 use super::session::{Request, Session, Violation, will_message};
+use super::{ForeignWill, Settings};
 use crate::activity::OperationKind;
 use crate::certificates::ClientCertificate;
 use crate::handle::HubHandle;
@@ -56,7 +56,7 @@ pub(super) async fn serve<S>(
     let admitted = match first {
         // Not a branch above: dropped half-way, it would leave a session without a connection.
         // Boxed: what a login needs is not carried through the connection's idle days.
-        Some(packet) => Box::pin(admit(handle, &mut stream, peer, packet)).await,
+        Some(packet) => Box::pin(admit(handle, settings, &mut stream, peer, packet)).await,
         None => None,
     };
     let Some(admitted) = admitted else {
@@ -174,6 +174,7 @@ where
 /// Takes the CONNECT, asks the hub, answers. `None`: refused, and answered.
 async fn admit<S>(
     handle: &HubHandle,
+    settings: &Settings,
     stream: &mut S,
     peer: &Peer,
     packet: ClientPacket,
@@ -185,7 +186,7 @@ where
         tracing::info!(peer = %peer.address, "closed: the first packet is not a CONNECT");
         return None;
     };
-    match enter(handle, peer, &connect).await {
+    match enter(handle, settings, peer, &connect).await {
         Ok((admitted, resumed, step)) => {
             let mut out = BytesMut::new();
             let code = ConnAckCode::Accepted;
@@ -212,7 +213,7 @@ where
                 "CONNECT refused"
             );
             let mut out = BytesMut::new();
-            let code = connack_code(error.code);
+            let code = connack_code(error.code, settings.disabled_connack);
             encode_server(
                 &ServerPacket::ConnAck {
                     session_present: false,
@@ -251,6 +252,7 @@ async fn refuse_undecodable<S: AsyncWrite + Unpin>(stream: &mut S, error: &Decod
 /// Asks the hub to let a client in.
 async fn enter(
     handle: &HubHandle,
+    settings: &Settings,
     peer: &Peer,
     connect: &Connect,
 ) -> Result<(Admitted, bool, Step), Error> {
@@ -267,9 +269,14 @@ async fn enter(
     }
     let will = match &connect.will {
         None => None,
-        Some(will) => {
-            Some(will_message(will, &client).map_err(|Violation(reason)| unauthorized(reason))?)
-        }
+        Some(will) => match will_message(will, &client) {
+            Ok(message) => Some(message),
+            Err(Violation(reason)) if settings.foreign_will == ForeignWill::Drop => {
+                tracing::warn!(%client, reason, "the will is dropped");
+                None
+            }
+            Err(Violation(reason)) => return Err(unauthorized(reason)),
+        },
     };
     let password = match connect.password.as_deref() {
         None | Some([]) => None,
@@ -306,7 +313,7 @@ async fn enter(
         .await?;
     let connected = presence.connected;
     let admitted = Admitted {
-        session: Session::new(client, connected.subscriptions),
+        session: Session::new(client, connected.subscriptions).with_choices(settings),
         id: connected.session,
         mailbox: presence.mailbox,
         keep_alive: connect.keep_alive,

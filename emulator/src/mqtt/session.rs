@@ -11,11 +11,16 @@ use iothub_protocol::mqtt::topic::{self, DeviceTopic, HubTopic, TopicError};
 use iothub_protocol::property_bag::PropertyBag;
 use iothub_protocol::{ClientId, Message};
 
+use super::{Settings, UnknownFilter, UnknownTopic};
+
 /// What a connected client's packets mean.
 pub(super) struct Session {
     client: ClientId,
     subscriptions: Subscriptions,
     last_packet_id: u16,
+    unknown_topic: UnknownTopic,
+    unknown_filter: UnknownFilter,
+    topic_filters: Option<usize>,
 }
 
 /// What a PUBLISH asks for.
@@ -50,7 +55,17 @@ impl Session {
             client,
             subscriptions,
             last_packet_id: 0,
+            unknown_topic: UnknownTopic::default(),
+            unknown_filter: UnknownFilter::default(),
+            topic_filters: None,
         }
+    }
+
+    pub(super) fn with_choices(mut self, settings: &Settings) -> Self {
+        self.unknown_topic = settings.unknown_topic;
+        self.unknown_filter = settings.unknown_filter;
+        self.topic_filters = settings.topic_filters;
+        self
     }
 
     pub(super) fn client(&self) -> &ClientId {
@@ -96,15 +111,22 @@ impl Session {
                 Ok(Request::Ignore(format!("PUBLISH to {topic:?}: {what}")))
             }
             Err(TopicError::Malformed(what)) => {
-                Err(Violation(format!("PUBLISH to {topic:?}: {what}")))
+                self.of_no_use(format!("PUBLISH to {topic:?}: {what}"))
             }
             Err(TopicError::OtherIdentity) => Err(Violation(format!(
                 "PUBLISH to {topic:?}, which is not {}'s",
                 self.client
             ))),
-            Err(TopicError::Unknown) => Err(Violation(format!(
+            Err(TopicError::Unknown) => self.of_no_use(format!(
                 "PUBLISH to {topic:?}, which is no topic of the hub"
-            ))),
+            )),
+        }
+    }
+
+    fn of_no_use<'a>(&self, what: String) -> Result<Request<'a>, Violation> {
+        match self.unknown_topic {
+            UnknownTopic::Close => Err(Violation(what)),
+            UnknownTopic::Drop => Ok(Request::Ignore(what)),
         }
     }
 
@@ -116,13 +138,24 @@ impl Session {
         subscribe: &Subscribe,
     ) -> Result<(Vec<(Feature, Guarantee)>, ServerPacket), Violation> {
         let mut wanted = Vec::new();
-        let mut codes = Vec::with_capacity(subscribe.filters.len());
+        let count = subscribe.filters.len();
+        if self.topic_filters.is_some_and(|limit| count > limit) {
+            return Err(Violation(format!("SUBSCRIBE with {count} filters")));
+        }
+        let mut codes = Vec::with_capacity(count);
         for (filter, qos) in &subscribe.filters {
-            let features = self.features(filter).ok_or_else(|| {
-                Violation(format!(
-                    "SUBSCRIBE to {filter:?}, which is no filter of the hub"
-                ))
-            })?;
+            let features = match (self.features(filter), self.unknown_filter) {
+                (Some(features), _) => features,
+                (None, UnknownFilter::Refuse) => {
+                    codes.push(SubAckCode::Failure);
+                    continue;
+                }
+                (None, UnknownFilter::Close) => {
+                    return Err(Violation(format!(
+                        "SUBSCRIBE to {filter:?}, which is no filter of the hub"
+                    )));
+                }
+            };
             let (guarantee, granted) = match qos {
                 QoS::AtMostOnce => (Guarantee::AtMostOnce, QoS::AtMostOnce),
                 QoS::AtLeastOnce | QoS::ExactlyOnce => (Guarantee::AtLeastOnce, QoS::AtLeastOnce),

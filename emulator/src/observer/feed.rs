@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use iothub_hub::{Event, Notice};
+use iothub_hub::{Event, EventSource, Notice};
 use iothub_protocol::{ClientId, Timestamp};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::value::RawValue;
@@ -95,9 +95,16 @@ impl Feed {
     }
 
     fn tell_events(&self, events: &[Event], now: Timestamp, out: &mut Vec<Message>) {
-        let by_sender = |a: &Event, b: &Event| a.origin.client == b.origin.client;
+        let by_sender =
+            |a: &Event, b: &Event| a.origin.client == b.origin.client && a.source == b.source;
         for run in events.chunk_by(by_sender) {
             let client = &run[0].origin.client;
+            if run[0].source != EventSource::Telemetry {
+                // What such an event tells of, the bus tells of in its own way.
+                let source = json!({"events": run.len(), "source": run[0].source.name()});
+                out.push(self.log(now, "event", client, source));
+                continue;
+            }
             let topic = self.topic(client, "telemetry");
             out.extend(run.iter().map(|event| Message {
                 topic: topic.clone(),

@@ -137,6 +137,7 @@ mod tests {
             partitions: 1,
             seed: 1,
             limits: Limits::default(),
+            ..HubConfig::default()
         });
         let store = Box::new(MemoryStore::new(1, 1 << 20));
         HubHandle::open(hub, store, Arc::new(HubClock::system())).unwrap()

@@ -213,6 +213,7 @@ mod through_the_hub {
             partitions: PARTITIONS,
             seed: 1,
             limits: Limits::default(),
+            ..HubConfig::default()
         });
         HubHandle::open(hub, store, Arc::new(HubClock::system())).unwrap()
     }

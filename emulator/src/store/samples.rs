@@ -108,7 +108,7 @@ pub(super) fn events(partition: PartitionId, first: u64, count: u64) -> Vec<Even
             sequence,
             offset: sequence * 100,
             enqueued: Timestamp::from_ticks(sequence as i64),
-            source: EventSource::Telemetry,
+            source: EventSource::ALL[sequence as usize % EventSource::ALL.len()],
             origin: origins[sequence as usize / 2 % 2].clone(),
             message: Message {
                 properties: PropertyBag::from_encoded("$.mid=1&a=%20").unwrap(),

@@ -58,6 +58,7 @@ impl TestHub {
             partitions: 2,
             seed: 1,
             limits,
+            ..HubConfig::default()
         });
         let store = Box::new(MemoryStore::new(2, 1 << 26));
         let handle = HubHandle::open(hub, store, clock).unwrap();

@@ -18,5 +18,6 @@ mod keys;
 mod methods;
 mod registry;
 mod throttles;
+mod routing;
 mod transport;
 mod twins;

@@ -10,6 +10,7 @@ mod isolation;
 mod jobs;
 mod methods;
 mod quickstart;
+mod routing;
 mod side_by_side;
 mod support;
 mod telemetry;

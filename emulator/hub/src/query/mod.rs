@@ -22,6 +22,7 @@ mod snapshot;
 
 pub use condition::Condition;
 pub use paging::PageRequest;
+pub(crate) use routing::json_body;
 pub use routing::{RouteCondition, RouteSubject};
 pub use select::{ItemType, Page, Query};
 pub use snapshot::QuerySnapshot;

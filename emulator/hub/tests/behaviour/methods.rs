@@ -37,7 +37,10 @@ fn ends(outcome: &Outcome) -> Vec<(CallId, Result<i32, ErrorCode>)> {
     let ends = outcome.effects.iter().filter_map(|effect| match effect {
         Effect::Complete(call, Ok(response)) => Some((*call, Ok(response.status))),
         Effect::Complete(call, Err(error)) => Some((*call, Err(error.code))),
-        Effect::Deliver(..) | Effect::EventsAppended(_) | Effect::Disconnect(..) => None,
+        Effect::Deliver(..)
+        | Effect::EventsAppended(_)
+        | Effect::Route(..)
+        | Effect::Disconnect(..) => None,
     });
     ends.collect()
 }

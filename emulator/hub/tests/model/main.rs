@@ -449,6 +449,7 @@ impl Bench {
             Effect::Complete(call, Ok(response)) => Seen::Complete(call.0, Ok(response.status)),
             Effect::Complete(call, Err(error)) => Seen::Complete(call.0, Err(error.code)),
             Effect::EventsAppended(partition) => Seen::Appended(*partition as u8),
+            Effect::Route(..) => unreachable!("no routes are set"),
             Effect::Disconnect(session, code) => Seen::Disconnect(session.0, *code),
         }
     }

@@ -11,6 +11,7 @@ mod faults;
 mod info;
 mod not_emulated;
 mod reset;
+mod routing;
 mod seed;
 mod throttles;
 
@@ -69,6 +70,14 @@ pub(super) fn router(handle: HubHandle, info: Arc<Info>) -> Router {
             "/faults",
             get(faults::list).post(faults::add).delete(faults::clear),
         )
+        .route(
+            "/routing",
+            get(routing::show)
+                .put(routing::replace)
+                .delete(routing::clear),
+        )
+        .route("/routing/test", post(routing::test))
+        .route("/routing/log", get(routing::log))
         .route("/not-emulated", get(not_emulated::show))
         .route("/throttles", get(throttles::show));
     Router::new()

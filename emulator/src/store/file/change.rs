@@ -37,8 +37,6 @@ const SELF_SIGNED: u8 = 2;
 const CERTIFICATE_AUTHORITY: u8 = 3;
 const NO_AUTHENTICATION: u8 = 4;
 
-const TELEMETRY: u8 = 1;
-
 /// Appends a change.
 pub(super) fn encode(out: &mut Vec<u8>, change: &Change) {
     match change {
@@ -199,9 +197,7 @@ pub(super) fn encode_events(out: &mut Vec<u8>, events: &[Event]) {
         out.number(event.sequence);
         out.number(event.offset);
         out.time(event.enqueued);
-        out.byte(match event.source {
-            EventSource::Telemetry => TELEMETRY,
-        });
+        out.byte(source_number(event.source));
         let is_new = origin.is_none_or(|origin| !Arc::ptr_eq(origin, &event.origin));
         out.option(is_new.then_some(&event.origin), |out, origin| {
             encode_origin(out, origin)
@@ -223,10 +219,7 @@ pub(super) fn decode_events(input: &mut Decoder, partition: PartitionId) -> Deco
             return Err(Malformed("a sequence number and an offset"));
         }
         let enqueued = input.time()?;
-        let source = match input.byte()? {
-            TELEMETRY => EventSource::Telemetry,
-            _ => return Err(Malformed("an event's source")),
-        };
+        let source = decode_source(input)?;
         if let Some(origin) = input.option(decode_origin)? {
             last = Some(Arc::new(origin));
         }
@@ -242,6 +235,25 @@ pub(super) fn decode_events(input: &mut Decoder, partition: PartitionId) -> Deco
             message,
         })
     })
+}
+
+fn source_number(source: EventSource) -> u8 {
+    match source {
+        EventSource::Telemetry => 1,
+        EventSource::DeviceLifecycle => 2,
+        EventSource::TwinChange => 3,
+        EventSource::ConnectionState => 4,
+        EventSource::JobLifecycle => 5,
+        EventSource::DigitalTwinChange => 6,
+    }
+}
+
+fn decode_source(input: &mut Decoder) -> Decoded<EventSource> {
+    let number = input.byte()?;
+    EventSource::ALL
+        .into_iter()
+        .find(|&source| source_number(source) == number)
+        .ok_or(Malformed("an event's source"))
 }
 
 fn encode_origin(out: &mut Vec<u8>, origin: &Origin) {
