@@ -28,6 +28,7 @@ mod query;
 mod registry;
 mod registry_jobs;
 mod routing;
+mod scopes;
 mod sessions;
 mod telemetry;
 mod throttles;

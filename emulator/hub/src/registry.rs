@@ -3,7 +3,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use imbl::{OrdMap, OrdSet};
+use imbl::OrdMap;
 use iothub_protocol::registry::{
     Authentication, AuthenticationSpec, DeviceIdentity, IdentitySpec, IfMatch, ModuleIdentity,
     Status,
@@ -13,6 +13,7 @@ use iothub_protocol::{ClientId, DeviceId, Error, ErrorCode, ModuleId, Timestamp}
 use crate::Hub;
 use crate::access::{Permission, Principal};
 use crate::cx::{Change, Cx};
+use crate::scopes::Scopes;
 
 /// A device or module as the registry keeps it. Members that only devices have are at their
 /// defaults in modules, and the other way round.
@@ -61,10 +62,8 @@ pub struct Statistics {
 #[derive(Clone, Default)]
 pub(crate) struct Registry {
     identities: OrdMap<ClientId, Arc<Identity>>,
-    /// Which edge has a scope; kept beside the identities so that a parent is found at once.
-    edges: OrdMap<Arc<str>, DeviceId>,
-    /// Who names a scope as its parent's, by scope.
-    children: OrdSet<(Arc<str>, DeviceId)>,
+    /// Kept beside the identities, so that parents and children are found at once.
+    scopes: Scopes,
     statistics: Statistics,
     last_generation: i64,
 }
@@ -610,58 +609,30 @@ impl Registry {
         let old = self.identities.insert(identity.client.clone(), identity);
         if let Some(old) = old {
             self.count(&old.client, old.status, -1);
-            self.unlink(&old);
+            self.scopes.remove(&old);
         }
-        self.link(&new);
+        // Last, since the old one may have had the same.
+        self.scopes.add(&new);
     }
 
     pub(crate) fn remove(&mut self, client: &ClientId) {
         if let Some(old) = self.identities.remove(client) {
             self.count(client, old.status, -1);
-            self.unlink(&old);
+            self.scopes.remove(&old);
         }
     }
 
     /// The edge whose scope it is.
     pub(crate) fn edge_with_scope(&self, scope: &str) -> Option<&Arc<Identity>> {
-        self.device(self.edges.get(scope)?)
+        self.device(self.scopes.edge(scope)?)
     }
 
     /// The devices that have the edge with this scope for a parent, by name.
     pub(crate) fn children_of(&self, scope: &str) -> Vec<Arc<Identity>> {
-        let scope: Arc<str> = scope.into();
-        self.children
-            .range((scope.clone(), lowest_device_id())..)
-            .take_while(|(of, _)| *of == scope)
-            .filter_map(|(_, child)| self.device(child).cloned())
+        let children = self.scopes.children(scope);
+        children
+            .filter_map(|child| self.device(child).cloned())
             .collect()
-    }
-
-    fn link(&mut self, identity: &Identity) {
-        let device = &identity.client.device;
-        if identity.iot_edge
-            && let Some(scope) = &identity.device_scope
-        {
-            self.edges.insert(scope.as_str().into(), device.clone());
-        }
-        for scope in &identity.parent_scopes {
-            self.children
-                .insert((scope.as_str().into(), device.clone()));
-        }
-    }
-
-    fn unlink(&mut self, identity: &Identity) {
-        let device = &identity.client.device;
-        if identity.iot_edge
-            && let Some(scope) = &identity.device_scope
-            && self.edges.get(scope.as_str()) == Some(device)
-        {
-            self.edges.remove(scope.as_str());
-        }
-        for scope in &identity.parent_scopes {
-            self.children
-                .remove(&(scope.as_str().into(), device.clone()));
-        }
     }
 
     fn count(&mut self, client: &ClientId, status: Status, by: i64) {
@@ -689,11 +660,6 @@ pub(crate) fn check_etag(if_match: &IfMatch, identity: &Identity) -> Result<(), 
         return Ok(());
     }
     Err(Error::precondition_failed(&identity.etag))
-}
-
-/// Sorts before every other: `!` is the first character that an id may have.
-fn lowest_device_id() -> DeviceId {
-    DeviceId::parse("!").expect("an exclamation mark is a valid id")
 }
 
 pub(crate) fn check_not_system(module: &ModuleId) -> Result<(), Error> {

@@ -283,16 +283,16 @@ mod tests {
 
     use super::*;
 
-    fn spec(body: Value) -> Result<ConfigurationSpec, Error> {
+    fn spec(body: &Value) -> Result<ConfigurationSpec, Error> {
         ConfigurationSpec::parse(body.to_string().as_bytes())
     }
 
-    fn configuration(content: Value) -> Configuration {
+    fn configuration(content: &Value) -> Configuration {
         Configuration {
             id: "c1".into(),
             schema_version: "1.0".into(),
             labels: Map::from_iter([("k".to_owned(), "v".into())]),
-            content: Content::from_value(&content).unwrap(),
+            content: Content::from_value(content).unwrap(),
             content_type: None,
             target_condition: "tags.site='A'".into(),
             created: Timestamp::UNIX_EPOCH,
@@ -309,7 +309,7 @@ mod tests {
         let system = vec![("targetedCount".into(), "q".into(), 3)];
 
         assert_eq!(
-            configuration(content).to_json(&system, &[1]).to_string(),
+            configuration(&content).to_json(&system, &[1]).to_string(),
             concat!(
                 r#"{"id":"c1","schemaVersion":"1.0","labels":{"k":"v"},"#,
                 r#""content":{"deviceContent":{"properties.desired.chiller":{"temp":66}}},"#,
@@ -332,7 +332,7 @@ mod tests {
             json!({"moduleContent": {"properties.desired.a": null}}),
             json!({"modulesContent": {"$edgeAgent": {"properties.desired": {"a": {}}}, "m": {}}}),
         ] {
-            let configuration = configuration(content);
+            let configuration = configuration(&content);
             let read = Configuration::from_value(&configuration.to_stored());
             assert_eq!(read, Some(configuration));
         }
@@ -342,10 +342,10 @@ mod tests {
     #[test]
     fn what_clients_send_is_understood() {
         // Node: nothing but what the caller set, and the schema version.
-        let node = spec(json!({"id": "c1", "schemaVersion": "1.0", "priority": 2})).unwrap();
+        let node = spec(&json!({"id": "c1", "schemaVersion": "1.0", "priority": 2})).unwrap();
         assert_eq!((node.priority, node.content), (Some(2), None));
         // .NET and the CLI: siblings that are null, and an etag that means nothing here.
-        let other = spec(json!({
+        let other = spec(&json!({
             "Id": "c1", "etag": "*", "labels": null, "priority": 2.0, "systemMetrics": {},
             "content": {"deviceContent": {"properties.desired.a": 1}, "modulesContent": null,
                         "moduleContent": null},
@@ -375,7 +375,7 @@ mod tests {
                 ErrorCode::InvalidConfigurationContent,
             ),
         ] {
-            assert_eq!(spec(body.clone()).unwrap_err().code, code, "{body}");
+            assert_eq!(spec(&body).unwrap_err().code, code, "{body}");
         }
         let garbled = ConfigurationSpec::parse(b"{").unwrap_err();
         assert_eq!(garbled.code, ErrorCode::IotHubFormatError);

@@ -17,7 +17,7 @@ mod jobs;
 mod keys;
 mod methods;
 mod registry;
-mod throttles;
 mod routing;
+mod throttles;
 mod transport;
 mod twins;

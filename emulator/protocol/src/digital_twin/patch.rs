@@ -325,11 +325,11 @@ mod tests {
     use super::*;
     use crate::twin::merge;
 
-    fn object(value: Value) -> Map<String, Value> {
+    fn object(value: &Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()
     }
 
-    fn patch(operations: Value, desired: Value, reported: Value) -> Result<Value, Error> {
+    fn patch(operations: &Value, desired: &Value, reported: &Value) -> Result<Value, Error> {
         DigitalTwinPatch::parse(operations.to_string().as_bytes())?
             .to_desired(&object(desired), &object(reported))
             .map(Value::Object)
@@ -393,7 +393,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                patch(operations.clone(), desired, json!({})).unwrap(),
+                patch(&operations, &desired, &json!({})).unwrap(),
                 expected,
                 "{operations}"
             );
@@ -440,7 +440,7 @@ mod tests {
             (json!({"c": 1}), json!({})),
             (json!({}), json!({"c": {"x": 1}})),
         ] {
-            let refusal = patch(add.clone(), desired, reported).unwrap_err();
+            let refusal = patch(&add, &desired, &reported).unwrap_err();
             assert_eq!(refusal.code, ErrorCode::ArgumentInvalid);
             assert!(
                 refusal
@@ -449,7 +449,7 @@ mod tests {
             );
         }
         let whole = json!([{"op": "add", "path": "/c", "value": {"x": 1}}]);
-        let refusal = patch(whole, json!({}), json!({"c": {"__t": "c"}})).unwrap_err();
+        let refusal = patch(&whole, &json!({}), &json!({"c": {"__t": "c"}})).unwrap_err();
         assert_eq!(refusal.code, ErrorCode::InvalidDigitalTwinJsonPatch);
     }
 
