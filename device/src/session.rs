@@ -11,8 +11,9 @@ use iothub_protocol::mqtt::topic::{DeviceTopic, Feature, HubTopic};
 use iothub_protocol::{ClientId, ErrorCode, Message};
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
-use crate::c2d::{Delivery, Receipt};
+use crate::c2d::{self, Delivery, Receipt};
 use crate::operation::{Command, Done, Operation};
 use crate::twin::DesiredFeed;
 use crate::{Error, ErrorKind, MethodCall, MethodResponse, Properties, Refusal, Twin};
@@ -40,6 +41,9 @@ struct Link {
     unnumbered: VecDeque<Unnumbered>,
     publishing: HashMap<u16, u64>,
     subscribing: HashMap<u16, Feature>,
+    /// Cloud-to-device messages that came before the application asks for them: a hub that
+    /// remembers the subscription sends them at once (`spec/device.md` 5.5).
+    early: Vec<Delivery>,
 }
 
 /// A feature that the application wants.
@@ -136,6 +140,9 @@ impl Session {
             Command::Subscribe(feature, done) => self.subscribe(feature, Some(done)),
             Command::Receive(messages, done) => {
                 self.messages = Some(messages);
+                for delivery in std::mem::take(&mut self.link.early) {
+                    self.hand_over(delivery);
+                }
                 self.subscribe(Feature::C2d, Some(done));
             }
         }
@@ -386,13 +393,28 @@ impl Session {
             link: self.link.number,
             packet_id,
         });
-        let sent = match &self.messages {
-            Some(messages) => messages.try_send(Delivery { message, receipt }).is_ok(),
-            None => false,
+        self.hand_over(Delivery { message, receipt });
+    }
+
+    /// Gives a message to the application, or keeps it until there is one that takes it.
+    fn hand_over(&mut self, delivery: Delivery) {
+        let refused = match &self.messages {
+            Some(messages) => match messages.try_send(delivery) {
+                Ok(()) => return,
+                Err(TrySendError::Full(_)) => None,
+                Err(TrySendError::Closed(delivery)) => Some(delivery),
+            },
+            None => Some(delivery),
         };
-        if !sent {
+        let early = &mut self.link.early;
+        match refused {
+            Some(delivery) if early.len() < c2d::BACKLOG => {
+                // One that comes again before it was taken is still one.
+                early.retain(|other| other.receipt.is_none() || other.receipt != delivery.receipt);
+                early.push(delivery);
+            }
             // Not acknowledged: the hub keeps it (`spec/device.md` 5.3).
-            tracing::warn!("a cloud-to-device message that nobody takes");
+            Some(_) | None => tracing::warn!("a cloud-to-device message that nobody takes"),
         }
     }
 

@@ -40,6 +40,8 @@ struct Inner {
     alarm: watch::Sender<Option<Timestamp>>,
     /// Bumped when events have been appended.
     appended: watch::Sender<u64>,
+    /// Bumped when a batch of feedback can be received.
+    feedback_ready: watch::Sender<u64>,
     /// How far commits survive a crash.
     progress: watch::Sender<Progress>,
     /// Whether somebody observes.
@@ -132,6 +134,7 @@ impl HubHandle {
                 activity: Activity::default(),
                 alarm,
                 appended: watch::Sender::new(0),
+                feedback_ready: watch::Sender::new(0),
                 progress,
                 observed: AtomicBool::new(false),
                 message_size,
@@ -309,6 +312,11 @@ impl HubHandle {
     /// Changes whenever events have been appended.
     pub fn appended(&self) -> watch::Receiver<u64> {
         self.inner.appended.subscribe()
+    }
+
+    /// Changes whenever a batch of feedback can be received.
+    pub fn feedback_ready(&self) -> watch::Receiver<u64> {
+        self.inner.feedback_ready.subscribe()
     }
 
     /// Looks at the hub without changing it.
@@ -603,6 +611,9 @@ impl HubHandle {
                     Effect::EventsAppended(_) => appended = true,
                     Effect::Route(endpoint, events) => {
                         self.inner.routes.push(step, endpoint, events);
+                    }
+                    Effect::FeedbackReady => {
+                        self.inner.feedback_ready.send_modify(|count| *count += 1);
                     }
                     Effect::Disconnect(session, code) => {
                         if let Some(mailbox) = core.mailboxes.remove(&session) {

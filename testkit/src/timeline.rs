@@ -223,6 +223,14 @@ fn sentence(notice: &Notice) -> String {
         Notice::Reported(client, properties) => {
             format!("reported of {client}: {}", excerpt(properties))
         }
+        Notice::C2dSent(message) => {
+            let body = excerpt(&message.message.body);
+            format!("message {} to {}: {body}", message.sequence, message.client)
+        }
+        Notice::C2dEnded(message, status) => {
+            let (client, sequence) = (&message.client, message.sequence);
+            format!("message {sequence} to {client} ended: {}", status.name())
+        }
     }
 }
 

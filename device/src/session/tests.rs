@@ -260,12 +260,37 @@ fn cloud_message_is_acknowledged_by_its_receipt_alone() {
 }
 
 #[test]
-fn cloud_message_that_finds_no_place_is_not_acknowledged() {
+fn cloud_message_that_comes_early_waits_for_the_application() {
     let mut fixture = connected();
 
+    fixture.receive("devices/d1/messages/devicebound/%24.to=x", "first time");
+    fixture.receive("devices/d1/messages/devicebound/%24.to=x", "again");
+    assert_eq!(fixture.write(), []);
+    let (sender, mut deliveries) = mpsc::channel(1);
+    let (done, _granted) = oneshot::channel();
+    fixture
+        .session
+        .handle_command(Command::Receive(sender, done));
+
+    let delivery = deliveries.try_recv().unwrap();
+    assert_eq!(delivery.message.body, "again");
+    assert!(deliveries.try_recv().is_err(), "it is one message");
+}
+
+#[test]
+fn cloud_message_of_a_lost_connection_is_not_kept() {
+    let mut fixture = connected();
     fixture.receive("devices/d1/messages/devicebound/%24.to=x", "hi");
 
-    assert_eq!(fixture.write(), []);
+    fixture.session.begin_link();
+
+    // The hub sends it again.
+    let (sender, mut deliveries) = mpsc::channel(1);
+    let (done, _granted) = oneshot::channel();
+    fixture
+        .session
+        .handle_command(Command::Receive(sender, done));
+    assert!(deliveries.try_recv().is_err());
 }
 
 #[test]

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use iothub_protocol::feedback::FeedbackStatus;
 use iothub_protocol::method::MethodResponse;
 use iothub_protocol::{ClientId, Error, ErrorCode, Timestamp};
 
 use crate::c2d::C2dMessage;
 use crate::documents::{Document, DocumentKind};
+use crate::locks::LockToken;
 use crate::methods::CallId;
 use crate::registry::Identity;
 use crate::routing::Endpoint;
@@ -75,6 +77,8 @@ pub enum Effect {
     EventsAppended(PartitionId),
     /// Write these to an endpoint that is not the built-in one, in order.
     Route(Arc<Endpoint>, Vec<Event>),
+    /// A batch of feedback can be received.
+    FeedbackReady,
     /// End the session's connection.
     Disconnect(SessionId, ErrorCode),
 }
@@ -97,6 +101,15 @@ pub enum Delivery {
         version: u64,
         /// JSON text: the change and `$version`.
         patch: Bytes,
+    },
+    /// A cloud-to-device message.
+    C2d {
+        /// What settles it; `None` when it is to be sent at most once and has left the queue.
+        lock: Option<LockToken>,
+        /// Whether it has been handed to somebody before.
+        redelivered: bool,
+        /// The message.
+        message: Arc<C2dMessage>,
     },
 }
 
@@ -133,6 +146,10 @@ pub enum Notice {
     Desired(ClientId, Bytes),
     /// Reported properties as they now are, in the shape that the device sees.
     Reported(ClientId, Bytes),
+    /// A cloud-to-device message waits for its client.
+    C2dSent(Arc<C2dMessage>),
+    /// A cloud-to-device message has left its queue.
+    C2dEnded(Arc<C2dMessage>, FeedbackStatus),
 }
 
 impl<'a> Cx<'a> {

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use iothub_protocol::sas::SymmetricKey;
 use sha2::Sha256;
+use uuid::Uuid;
 
 /// Deterministic bytes: HMAC-SHA256 of a counter under the seed. The same seed and the same
 /// sequence of operations give the same bytes.
@@ -60,6 +61,13 @@ impl Entropy {
         let block = self.block();
         let number = u32::from_be_bytes([block[0], block[1], block[2], block[3]]);
         STANDARD.encode((100_000_000 + number % 900_000_000).to_string())
+    }
+
+    /// A random UUID.
+    pub fn uuid(&mut self) -> Uuid {
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&self.block()[..16]);
+        uuid::Builder::from_random_bytes(bytes).into_uuid()
     }
 
     /// `bytes` (at most 32) of hexadecimal text.

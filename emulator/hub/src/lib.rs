@@ -23,6 +23,7 @@ mod jobs;
 mod keys;
 mod lifecycle;
 mod limits;
+mod locks;
 mod methods;
 mod query;
 mod registry;
@@ -44,12 +45,16 @@ pub use access::{
     AccessPolicy, AuthMethod, AuthScope, AuthType, CertificateFacts, Credentials, Permission,
     Permissions, Principal, Who,
 };
-pub use c2d::C2dMessage;
+pub use c2d::{C2dMessage, Received};
 pub use cx::{Change, Cx, Delivery, Effect, Notice, Outcome};
 pub use documents::{Document, DocumentKind};
 pub use entropy::Entropy;
+pub use feedback::FeedbackBatch;
 pub use jobs::JobFilter;
-pub use limits::{ConnectionEvents, ExpiredCertificates, Limits};
+pub use limits::{
+    BeforeSubscription, ConnectionEvents, CountedReturns, ExpiredCertificates, Limits,
+};
+pub use locks::{LockToken, Settlement};
 pub use methods::CallId;
 pub use query::{
     Condition, ItemType, Page, PageRequest, Query, QuerySnapshot, RouteCondition, RouteSubject,

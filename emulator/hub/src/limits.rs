@@ -44,6 +44,62 @@ pub struct Limits {
     pub connection_events: ConnectionEvents,
     /// What an expired self-signed certificate with the right thumbprint is worth.
     pub expired_certificates: ExpiredCertificates,
+    /// Cloud-to-device messages that wait for one client (`spec/device.md` 5.4).
+    pub c2d_queue_depth: usize,
+    /// Bytes of a cloud-to-device message: body, system values, application names and values
+    /// (`spec/device.md` 5.4).
+    pub c2d_message: usize,
+    /// How long a message waits unless its sender says otherwise (`spec/device.md` 5.4).
+    pub c2d_ttl: Duration,
+    /// The longest that its sender can say (`spec/device.md` 5.4).
+    pub c2d_ttl_ceiling: Duration,
+    /// How often a message may be given back (`spec/device.md` 5.4).
+    pub c2d_delivery_count: u32,
+    /// Which returns that counts.
+    pub c2d_counted_returns: CountedReturns,
+    /// How long a message is out of the others' sight (`spec/device.md` 5.4).
+    pub c2d_lock: Duration,
+    /// The longest lock that a client can ask for; as that of feedback (`spec/device.md` 5.4, 9.3).
+    pub c2d_lock_ceiling: Duration,
+    /// Messages that a session has been sent and has not settled. Not the real hub's number, which
+    /// is not known: enough to keep a connection busy, few enough not to flood a slow device.
+    pub c2d_window: u32,
+    /// What becomes of messages older than a new subscription.
+    pub c2d_before_first_subscribe: BeforeSubscription,
+    /// Records in a batch of feedback (`spec/device.md` 5.6).
+    pub feedback_batch: usize,
+    /// How long after its last record a batch is closed; zero: each record is a batch at once
+    /// (`spec/device.md` 5.6).
+    pub feedback_delay: Duration,
+    /// How long a batch waits to be received (`spec/device.md` 5.4).
+    pub feedback_ttl: Duration,
+    /// How long a batch is out of the others' sight (`spec/device.md` 5.4).
+    pub feedback_lock: Duration,
+    /// How often a batch may be given back (`spec/device.md` 5.4).
+    pub feedback_delivery_count: u32,
+    /// Batches that wait. Not the real hub's number: it keeps the memory bounded when nobody reads;
+    /// beyond it the oldest is dropped.
+    pub feedback_batches: usize,
+}
+
+/// Which returns of a message to its queue count as deliveries (`spec/device.md` 5.4, Q5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CountedReturns {
+    /// Those that a client asked for: what the documentation says since 2026.
+    #[default]
+    AbandonOnly,
+    /// Also a lost lock and a lost connection: what it said before.
+    EveryReturn,
+}
+
+/// What becomes of messages that are older than a new subscription (`spec/device.md` 5.5, Q6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BeforeSubscription {
+    /// They are delivered: friendlier to tests that send first.
+    #[default]
+    Deliver,
+    /// They are rejected, as the real hub does.
+    Reject,
 }
 
 /// When a connection becomes an event (`spec/device.md` 16.3).
@@ -83,6 +139,22 @@ impl Default for Limits {
             list_top: 1000,
             connection_events: ConnectionEvents::default(),
             expired_certificates: ExpiredCertificates::default(),
+            c2d_queue_depth: 50,
+            c2d_message: iothub_protocol::message::MAX_C2D_SIZE,
+            c2d_ttl: Duration::from_secs(3600),
+            c2d_ttl_ceiling: Duration::from_secs(2 * 24 * 3600),
+            c2d_delivery_count: 10,
+            c2d_counted_returns: CountedReturns::default(),
+            c2d_lock: Duration::from_secs(60),
+            c2d_lock_ceiling: Duration::from_secs(300),
+            c2d_window: 16,
+            c2d_before_first_subscribe: BeforeSubscription::default(),
+            feedback_batch: 64,
+            feedback_delay: Duration::from_secs(15),
+            feedback_ttl: Duration::from_secs(3600),
+            feedback_lock: Duration::from_secs(60),
+            feedback_delivery_count: 10,
+            feedback_batches: 10_000,
         }
     }
 }

@@ -162,7 +162,8 @@ impl Hub {
             .collect())
     }
 
-    /// Deletes a device with its modules and twins; ends its connections.
+    /// Deletes a device with its modules, twins, waiting messages and their feedback; ends its
+    /// connections.
     ///
     /// Refuses with `DeviceNotFound`, `PreconditionFailed`.
     pub fn delete_device(
@@ -398,7 +399,7 @@ impl Hub {
             connection_state_updated: identity.connection_state_updated,
             status_updated: identity.status_updated,
             last_activity: self.last_activity(identity),
-            c2d_count: 0,
+            c2d_count: self.c2d.count(&identity.client),
             authentication: identity.authentication.clone(),
             iot_edge: identity.iot_edge,
             device_scope: identity.device_scope.clone(),
@@ -417,7 +418,7 @@ impl Hub {
             connected: self.sessions.of(&identity.client).is_some(),
             connection_state_updated: identity.connection_state_updated,
             last_activity: self.last_activity(identity),
-            c2d_count: 0,
+            c2d_count: self.c2d.count(&identity.client),
             authentication: identity.authentication.clone(),
         }
     }
@@ -494,6 +495,7 @@ impl Hub {
             self.force_out(cx, session, code, "deleted");
         }
         self.identity_deleted(cx, client);
+        self.drop_c2d(cx, client);
         self.registry.remove(client);
         self.twins.remove(client);
         self.sessions.forget(client);

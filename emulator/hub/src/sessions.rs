@@ -259,6 +259,7 @@ impl Hub {
         if subscriptions.get(Feature::Methods).is_some() {
             self.release_waiting_calls(cx, session);
         }
+        self.push_c2d(cx, &client);
         let resumed = request.remember && remembered.is_some();
         Ok(Connected {
             session,
@@ -284,6 +285,7 @@ impl Hub {
         session: SessionId,
         wanted: &[(Feature, Guarantee)],
     ) -> Result<(), Error> {
+        let before = self.sessions.require(session)?.subscriptions;
         self.change_subscriptions(cx, session, |subscriptions| {
             for &(feature, guarantee) in wanted {
                 subscriptions.set(feature, Some(guarantee));
@@ -295,6 +297,9 @@ impl Hub {
             .any(|&(feature, _)| feature == Feature::Methods)
         {
             self.release_waiting_calls(cx, session);
+        }
+        if wanted.iter().any(|&(feature, _)| feature == Feature::C2d) {
+            self.listen_for_c2d(cx, session, before.get(Feature::C2d).is_none());
         }
         Ok(())
     }
@@ -415,6 +420,7 @@ impl Hub {
         for call in state.calls.into_values() {
             self.fail_call(cx, call, ErrorCode::DeviceConnectionClosedRemotely);
         }
+        self.release_c2d(cx, &state.client, session);
         true
     }
 

@@ -302,7 +302,9 @@ impl Hub {
         present: Option<Timestamp>,
     ) -> Value {
         let last_activity = present.unwrap_or(identity.last_activity);
-        let mut document = document(identity, twin, present.is_some(), last_activity);
+        let waiting = self.c2d.count(&identity.client);
+        let mut document =
+            document(identity, twin, present.is_some(), last_activity, waiting);
         if let Some(configurations) = self.configuration_status(&twin.client) {
             document["configurations"] = Value::Object(configurations);
         }
@@ -417,7 +419,13 @@ pub(crate) fn authentication_type(identity: &Identity) -> &'static str {
 }
 
 /// The document of `spec/service.md` 3.1, in its order.
-fn document(identity: &Identity, twin: &Twin, connected: bool, last_activity: Timestamp) -> Value {
+fn document(
+    identity: &Identity,
+    twin: &Twin,
+    connected: bool,
+    last_activity: Timestamp,
+    waiting: u64,
+) -> Value {
     let is_device = identity.client.module.is_none();
     let mut document = Map::new();
     let mut put = |name: &str, value: Value| {
@@ -444,7 +452,7 @@ fn document(identity: &Identity, twin: &Twin, connected: bool, last_activity: Ti
         .into(),
     );
     put("lastActivityTime", last_activity.to_iso().into());
-    put("cloudToDeviceMessageCount", 0.into());
+    put("cloudToDeviceMessageCount", waiting.into());
     put("authenticationType", authentication_type(identity).into());
     let (primary, secondary) = match &identity.authentication {
         Authentication::SelfSigned { primary, secondary } => {

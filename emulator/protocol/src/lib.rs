@@ -8,6 +8,7 @@ pub mod configuration;
 pub mod connection_string;
 pub mod digital_twin;
 pub mod error;
+pub mod feedback;
 pub mod http;
 pub mod identity;
 pub mod job;

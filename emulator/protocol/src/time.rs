@@ -113,6 +113,26 @@ impl Timestamp {
         format!("{month:02}/{day:02}/{year:04} {hour:02}:{minute:02}:{second:02}")
     }
 
+    /// `M/d/yyyy h:mm:ss AM`, the general form of .NET, as headers of messages spell times
+    /// (`spec/device.md` 9.3, Q16).
+    pub fn to_general(self) -> String {
+        let Civil {
+            year,
+            month,
+            day,
+            hour,
+            minute,
+            second,
+            ..
+        } = Civil::of(self);
+        let half = if hour < 12 { "AM" } else { "PM" };
+        let hour = match hour % 12 {
+            0 => 12,
+            hour => hour,
+        };
+        format!("{month}/{day}/{year} {hour}:{minute:02}:{second:02} {half}")
+    }
+
     /// Parses ISO 8601: seconds and any number of fractional digits are optional (what is finer
     /// than a tick is cut off), then `Z` or an offset, or neither, which means UTC.
     pub fn parse_iso(text: &str) -> Option<Self> {
@@ -348,6 +368,17 @@ mod tests {
 
     fn at(text: &str) -> Timestamp {
         Timestamp::parse_iso(text).unwrap()
+    }
+
+    #[test]
+    fn the_general_form_has_twelve_hours_and_no_leading_zeros() {
+        for (iso, general) in [
+            ("2018-08-06T22:33:10Z", "8/6/2018 10:33:10 PM"),
+            ("2018-12-31T00:05:00.9Z", "12/31/2018 12:05:00 AM"),
+            ("2018-12-31T12:00:09Z", "12/31/2018 12:00:09 PM"),
+        ] {
+            assert_eq!(Timestamp::parse_iso(iso).unwrap().to_general(), general);
+        }
     }
 
     #[test]

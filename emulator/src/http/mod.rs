@@ -14,6 +14,7 @@ mod control;
 mod device;
 mod endpoint;
 mod error;
+mod message;
 mod request_id;
 mod rest;
 mod route;

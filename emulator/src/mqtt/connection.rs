@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use iothub_hub::{CertificateFacts, ConnectRequest, Credentials, End, SessionId};
+use iothub_hub::{
+    CertificateFacts, ConnectRequest, Credentials, End, LockToken, SessionId, Settlement,
+};
 use iothub_protocol::http::twin_error_body;
 use iothub_protocol::mqtt::codec::{DecodeError, decode_client, encode_server};
 use iothub_protocol::mqtt::packet::{
@@ -119,12 +121,14 @@ struct Connection<'a, S> {
     last_packet: Timestamp,
 }
 
-/// Telemetry of one read, handed to the hub in one call.
+/// Telemetry and acknowledgements of one read, each handed to the hub in one call.
 #[derive(Default)]
 struct Batch {
     messages: Vec<Message>,
     acks: Vec<u16>,
     arena: BytesMut,
+    /// Locks of messages that the client has acknowledged.
+    settled: Vec<LockToken>,
 }
 
 #[derive(Debug)]
@@ -384,10 +388,11 @@ where
         let result = self.handle_packets().await;
         // What was sent before a packet that ends the connection still counts.
         let stored = self.store_batch().await;
+        let settled = self.settle_batch().await;
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
         }
-        result.and(stored)
+        result.and(stored).and(settled)
     }
 
     async fn handle_packets(&mut self) -> Result<(), Ending> {
@@ -399,8 +404,13 @@ where
         loop {
             match decode_client(&mut self.buffer, self.settings.packet_limit) {
                 Ok(Some(ClientPacket::Publish(publish))) => self.handle_publish(publish).await?,
+                Ok(Some(ClientPacket::PubAck(packet_id))) => {
+                    let lock = self.admitted.session.handle_puback(packet_id);
+                    self.batch.settled.extend(lock);
+                }
                 Ok(Some(packet)) => {
                     self.store_batch().await?;
+                    self.settle_batch().await?;
                     self.handle_other(packet).await?;
                 }
                 Ok(None) => return Ok(()),
@@ -548,15 +558,13 @@ where
                 encode_server(&reply, &mut self.out);
             }
             ClientPacket::PingReq => encode_server(&ServerPacket::PingResp, &mut self.out),
-            // Nothing is sent again that is not acknowledged, so there is nothing to strike out.
-            ClientPacket::PubAck(_) => {}
             ClientPacket::Disconnect => return Err(Ending::Goodbye),
             ClientPacket::Connect(_) => return Err(Ending::Lost("a second CONNECT".into())),
             ClientPacket::QoS2Handshake => {
                 return Err(Ending::Lost("a packet of the QoS 2 handshake".into()));
             }
-            ClientPacket::Publish(_) => {
-                unreachable!("PUBLISH is handled where packets are told apart")
+            ClientPacket::Publish(_) | ClientPacket::PubAck(_) => {
+                unreachable!("PUBLISH and PUBACK are handled where packets are told apart")
             }
         }
         Ok(())
@@ -588,6 +596,25 @@ where
         for packet_id in self.batch.acks.drain(..) {
             encode_server(&ServerPacket::PubAck(packet_id), &mut self.out);
         }
+        Ok(())
+    }
+
+    /// Completes the messages that were acknowledged in this read.
+    async fn settle_batch(&mut self) -> Result<(), Ending> {
+        if self.batch.settled.is_empty() {
+            return Ok(());
+        }
+        let locks = std::mem::take(&mut self.batch.settled);
+        let session = self.admitted.id;
+        let client = self.admitted.session.client();
+        let settled = self
+            .handle
+            .call_at(OperationKind::SettleC2d.on(client), |hub, cx| {
+                hub.acknowledge_c2d(cx, session, &locks, Settlement::Complete)
+            })
+            .await;
+        let step = self.step_of(settled.map(|((), step)| step))?;
+        self.drain_mailbox(step);
         Ok(())
     }
 

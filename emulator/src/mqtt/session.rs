@@ -1,7 +1,9 @@
 //! From packets to what is asked of the hub, and from deliveries to packets. No IO, no hub.
 
+use std::collections::BTreeMap;
+
 use bytes::{Bytes, BytesMut};
-use iothub_hub::{Delivery, Feature, Guarantee, Subscriptions};
+use iothub_hub::{C2dMessage, Delivery, Feature, Guarantee, LockToken, Subscriptions};
 use iothub_protocol::method::MethodResponse;
 use iothub_protocol::mqtt::codec::encode_server;
 use iothub_protocol::mqtt::packet::{
@@ -21,7 +23,22 @@ pub(super) struct Session {
     unknown_topic: UnknownTopic,
     unknown_filter: UnknownFilter,
     topic_filters: Option<usize>,
+    /// What was sent at QoS 1 and is not acknowledged, by packet id.
+    in_flight: BTreeMap<u16, InFlight>,
 }
+
+/// A PUBLISH that is not acknowledged.
+#[derive(Clone, Copy)]
+enum InFlight {
+    /// Nothing depends on its acknowledgement but that its packet id is not used meanwhile.
+    Notice,
+    /// A cloud-to-device message, and the lock that its acknowledgement settles.
+    C2d { sequence: u64, lock: LockToken },
+}
+
+/// A client that acknowledges nothing has so many packets on its account; then the oldest are
+/// forgotten, as if they had been.
+const MOST_IN_FLIGHT: usize = 1024;
 
 /// What a PUBLISH asks for.
 #[derive(Debug, PartialEq)]
@@ -58,6 +75,7 @@ impl Session {
             unknown_topic: UnknownTopic::default(),
             unknown_filter: UnknownFilter::default(),
             topic_filters: None,
+            in_flight: BTreeMap::new(),
         }
     }
 
@@ -190,6 +208,15 @@ impl Session {
         (unwanted, ServerPacket::UnsubAck(unsubscribe.packet_id))
     }
 
+    /// Reads a PUBACK: the lock of the message that it acknowledges, if it is one. Others mean
+    /// nothing (`spec/device.md` 5.3).
+    pub(super) fn handle_puback(&mut self, packet_id: u16) -> Option<LockToken> {
+        match self.in_flight.remove(&packet_id)? {
+            InFlight::Notice => None,
+            InFlight::C2d { lock, .. } => Some(lock),
+        }
+    }
+
     /// Writes what the hub sends to the client.
     pub(super) fn encode_delivery(&mut self, delivery: Delivery, out: &mut BytesMut) {
         match delivery {
@@ -209,7 +236,52 @@ impl Session {
                 let topic = HubTopic::DesiredChanged { version };
                 self.encode_publish(&topic, self.granted(Feature::DesiredChanges), patch, out);
             }
+            Delivery::C2d {
+                lock,
+                redelivered,
+                message,
+            } => self.encode_c2d(&message, lock, redelivered, out),
         }
+    }
+
+    /// Writes a cloud-to-device message; without a lock it is sent at QoS 0. One that is sent again
+    /// keeps its packet id, so that a late acknowledgement of the first time counts, too.
+    fn encode_c2d(
+        &mut self,
+        message: &C2dMessage,
+        lock: Option<LockToken>,
+        redelivered: bool,
+        out: &mut BytesMut,
+    ) {
+        let topic = HubTopic::C2d {
+            client: self.client.clone(),
+            bag: message.message.properties.clone(),
+        };
+        let sequence = message.sequence;
+        let (qos, packet_id) = match lock {
+            None => (QoS::AtMostOnce, 0),
+            Some(lock) => {
+                let earlier = self.in_flight.iter().find_map(|(id, sent)| match sent {
+                    InFlight::C2d {
+                        sequence: other, ..
+                    } if *other == sequence => Some(*id),
+                    InFlight::C2d { .. } | InFlight::Notice => None,
+                });
+                let id = earlier.unwrap_or_else(|| self.free_packet_id());
+                self.in_flight.insert(id, InFlight::C2d { sequence, lock });
+                (QoS::AtLeastOnce, id)
+            }
+        };
+        let publish = Publish {
+            // MQTT 3.1.1 [3.3.1-2]: never set at QoS 0.
+            dup: redelivered && qos == QoS::AtLeastOnce,
+            qos,
+            retain: false,
+            topic: topic.to_string().into(),
+            packet_id,
+            payload: message.message.body.clone(),
+        };
+        encode_server(&ServerPacket::Publish(publish), out);
     }
 
     /// Writes the reply to a twin request; dropped when the client does not listen for it
@@ -237,8 +309,9 @@ impl Session {
         let packet_id = match qos {
             QoS::AtMostOnce => 0,
             QoS::AtLeastOnce | QoS::ExactlyOnce => {
-                self.last_packet_id = self.last_packet_id.checked_add(1).unwrap_or(1);
-                self.last_packet_id
+                let id = self.free_packet_id();
+                self.in_flight.insert(id, InFlight::Notice);
+                id
             }
         };
         let topic = topic.to_string().into();
@@ -251,6 +324,26 @@ impl Session {
             payload,
         };
         encode_server(&ServerPacket::Publish(publish), out);
+    }
+
+    /// The next packet id that is not in flight.
+    fn free_packet_id(&mut self) -> u16 {
+        if self.in_flight.len() >= MOST_IN_FLIGHT {
+            // Ids go round, so that the oldest is the next one that is taken.
+            let oldest = self
+                .in_flight
+                .range(self.last_packet_id.saturating_add(1)..)
+                .chain(self.in_flight.range(..))
+                .map(|(id, _)| *id)
+                .next();
+            oldest.map(|id| self.in_flight.remove(&id));
+        }
+        loop {
+            self.last_packet_id = self.last_packet_id.checked_add(1).unwrap_or(1);
+            if !self.in_flight.contains_key(&self.last_packet_id) {
+                return self.last_packet_id;
+            }
+        }
     }
 
     fn granted(&self, feature: Feature) -> QoS {
@@ -318,6 +411,9 @@ fn method_response<'a>(status: i32, rid: &str, payload: Bytes) -> Request<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use iothub_protocol::Timestamp;
     use iothub_protocol::mqtt::codec::decode_server;
 
     use super::*;
@@ -399,6 +495,72 @@ mod tests {
         session.encode_twin_response(204, "1", Some(2), Bytes::new(), &mut out);
 
         assert_eq!(sent(&mut out).packet_id, 1);
+    }
+
+    #[test]
+    fn a_packet_id_in_flight_is_passed_over() {
+        let mut session = session(&[(Feature::TwinResponses, Guarantee::AtLeastOnce)]);
+        let mut out = BytesMut::new();
+        let lock = LockToken::from_bytes([7; 16]);
+        session.encode_delivery(c2d(5, Some(lock), false), &mut out);
+        assert_eq!(sent(&mut out).packet_id, 1);
+        session.last_packet_id = u16::MAX;
+
+        session.encode_twin_response(204, "1", Some(2), Bytes::new(), &mut out);
+        assert_eq!(sent(&mut out).packet_id, 2);
+
+        assert_eq!(session.handle_puback(2), None);
+        assert_eq!(session.handle_puback(1), Some(lock));
+        assert_eq!(session.handle_puback(1), None, "once");
+    }
+
+    #[test]
+    fn a_message_that_comes_again_keeps_its_packet_id_under_its_new_lock() {
+        let mut session = session(&[(Feature::C2d, Guarantee::AtLeastOnce)]);
+        let mut out = BytesMut::new();
+        let (first, second) = (
+            LockToken::from_bytes([1; 16]),
+            LockToken::from_bytes([2; 16]),
+        );
+        session.encode_delivery(c2d(5, Some(first), false), &mut out);
+        session.encode_delivery(c2d(6, Some(first), false), &mut out);
+        session.encode_delivery(c2d(5, Some(second), true), &mut out);
+
+        let sent: Vec<_> = (0..3).map(|_| sent(&mut out)).collect();
+
+        let ids: Vec<_> = sent.iter().map(|it| (it.packet_id, it.dup)).collect();
+        assert_eq!(ids, [(1, false), (2, false), (1, true)]);
+        assert_eq!(session.handle_puback(1), Some(second));
+    }
+
+    #[test]
+    fn a_client_that_acknowledges_nothing_costs_a_bounded_amount() {
+        let mut session = session(&[(Feature::TwinResponses, Guarantee::AtLeastOnce)]);
+        let mut out = BytesMut::new();
+
+        for _ in 0..100_000 {
+            session.encode_twin_response(204, "1", None, Bytes::new(), &mut out);
+            assert_ne!(sent(&mut out).packet_id, 0);
+        }
+
+        assert_eq!(session.in_flight.len(), MOST_IN_FLIGHT);
+    }
+
+    fn c2d(sequence: u64, lock: Option<LockToken>, redelivered: bool) -> Delivery {
+        let now = Timestamp::UNIX_EPOCH;
+        Delivery::C2d {
+            lock,
+            redelivered,
+            message: Arc::new(C2dMessage {
+                client: ClientId::parse("d1").unwrap(),
+                sequence,
+                enqueued: now,
+                expires: now,
+                delivery_count: 0,
+                generation: "1".into(),
+                message: Message::default(),
+            }),
+        }
     }
 
     #[test]

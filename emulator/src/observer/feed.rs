@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use iothub_hub::{Event, EventSource, Notice};
+use iothub_hub::{C2dMessage, Event, EventSource, Notice};
+use iothub_protocol::property_bag::SystemProperty;
 use iothub_protocol::{ClientId, Timestamp};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::value::RawValue;
@@ -174,8 +175,33 @@ impl Feed {
                 out.push(self.state(client, "twin/reported", document.clone()));
                 watched.then(|| self.log(now, "reportedChanged", client, json!({})))
             }
+            Notice::C2dSent(message) if watched => {
+                Some(self.tell_c2d(now, "c2dSent", message, "Enqueued", out))
+            }
+            Notice::C2dEnded(message, status) if watched => {
+                Some(self.tell_c2d(now, "c2dEnded", message, status.name(), out))
+            }
+            Notice::C2dSent(_) | Notice::C2dEnded(..) => None,
         };
         out.extend(log);
+    }
+
+    fn tell_c2d(
+        &self,
+        now: Timestamp,
+        what: &str,
+        message: &C2dMessage,
+        state: &str,
+        out: &mut Vec<Message>,
+    ) -> Message {
+        let client = &message.client;
+        let id = message.message.properties.system(SystemProperty::MessageId);
+        let body = String::from_utf8_lossy(&message.message.body);
+        let more = json!({"sequence": message.sequence, "messageId": id, "state": state});
+        let mut payload = more.clone();
+        payload["body"] = body.into();
+        out.push(self.passing(client, "c2d", payload.to_string()));
+        self.log(now, what, client, more)
     }
 
     fn log(&self, now: Timestamp, what: &str, client: &ClientId, more: Value) -> Message {

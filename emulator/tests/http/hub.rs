@@ -15,6 +15,7 @@ use iothub_hub::{
     AccessPolicy, ConnectRequest, Delivery, Feature, Guarantee, Hub, HubConfig, Limits, Permission,
     Permissions, Principal,
 };
+use iothub_protocol::registry::Authentication;
 use iothub_protocol::sas::{SymmetricKey, sign};
 use iothub_protocol::{ClientId, Clock, Message, Timestamp};
 use tokio::io::{DuplexStream, duplex};
@@ -120,6 +121,42 @@ impl TestHub {
             .0
             .request(&format!("{head}{separator}{VERSION}"), &all, body)
             .await
+    }
+
+    /// One request of a device's or module's own, with the api-version.
+    pub async fn device_with(
+        &self,
+        client: &str,
+        head: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Reply {
+        let id = ClientId::parse(client).unwrap();
+        let operator = Principal::operator();
+        let authentication = self.handle.inspect(|hub| match &id.module {
+            None => hub.device(&operator, &id.device).unwrap().authentication,
+            Some(module) => {
+                let module = hub.module(&operator, &id.device, module);
+                module.unwrap().authentication
+            }
+        });
+        let Authentication::Sas { primary, .. } = authentication else {
+            panic!("{client} has no key")
+        };
+        let resource = format!("hub/devices/{}", client.replacen('/', "/modules/", 1));
+        let expiry = self.handle.clock().now() + Duration::from_secs(3600);
+        let token = sign(&resource, expiry, None, &primary);
+        let mut all = vec![("Authorization", token.as_str())];
+        all.extend_from_slice(headers);
+        let separator = if head.contains('?') { '&' } else { '?' };
+        self.connect()
+            .0
+            .request(&format!("{head}{separator}{VERSION}"), &all, body)
+            .await
+    }
+
+    pub async fn device(&self, client: &str, head: &str) -> Reply {
+        self.device_with(client, head, &[], "").await
     }
 
     /// One request to the control API.

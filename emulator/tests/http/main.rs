@@ -6,12 +6,14 @@
     reason = "what fails in a test panics, and its modules are nobody's interface"
 )]
 
+mod c2d;
 mod client;
 mod configurations;
 mod control;
 mod digital_twins;
 mod errors;
 mod events;
+mod feedback;
 mod hub;
 mod jobs;
 mod keys;

@@ -2,12 +2,13 @@
 // What the tests know about the running emulator: where it is and what it has seen.
 //
 // The SDKs under test talk to the stock ports by connection string alone. Only telemetry is read
-// back and connections are dropped through the emulator's control API: no SDK can do either.
+// back and connections are dropped through the emulator's control API: no SDK can do either; and
+// cloud-to-device messages are sent over REST: the service SDK sends them over AMQP alone.
 
 const { randomUUID } = require('node:crypto');
 const { once } = require('node:events');
 const { readFileSync } = require('node:fs');
-const { NoRetry } = require('azure-iot-common');
+const { NoRetry, SharedAccessSignature } = require('azure-iot-common');
 const { Client: DeviceClient, ModuleClient } = require('azure-iot-device');
 const { Mqtt } = require('azure-iot-device-mqtt');
 const { Client: ServiceClient, Registry } = require('azure-iothub');
@@ -18,7 +19,8 @@ const LIMIT = 30;
 const ready = JSON.parse(readFileSync(process.env.CONFORMANCE_READY_FILE, 'utf8'));
 const hostName = ready.hostname;
 const port = ready.ports.https;
-const control = `https://${port === 443 ? hostName : `${hostName}:${port}`}/_emulator`;
+const base = `https://${port === 443 ? hostName : `${hostName}:${port}`}`;
+const control = `${base}/_emulator`;
 
 const registry = registryAs('iothubowner');
 const service = ServiceClient.fromConnectionString(ready.connection_strings.iothubowner);
@@ -56,6 +58,28 @@ async function events(deviceId) {
 async function drop(deviceId) {
   const response = await fetch(`${control}/connections/${deviceId}`, { method: 'DELETE' });
   if (!response.ok) throw new Error(`drop ${deviceId}: ${response.status}`);
+}
+
+/** A request of a back end, for what the service SDK does only over AMQP. */
+async function rest(method, path, headers = {}, body = undefined) {
+  const expiry = Math.floor(Date.now() / 1000) + 3600;
+  const policy = 'iothubowner';
+  const token = SharedAccessSignature.create(hostName, policy, policyKey(policy), expiry).toString();
+  const url = `${base}${path}?api-version=2021-04-12`;
+  const response = await fetch(url, { method, headers: { Authorization: token, ...headers }, body });
+  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`);
+  return response;
+}
+
+/** Sends a message to `device` or `device/module`; `headers` as in `{ 'iothub-messageid': 'm1' }`. */
+async function sendC2d(client, body, headers = {}) {
+  const path = client.split('/').join('/modules/');
+  await rest('POST', `/devices/${path}/messages/devicebound`, headers, body);
+}
+
+/** How many messages wait for a device. */
+async function waitingC2d(deviceId) {
+  return (await registry.get(deviceId)).responseBody.cloudToDeviceMessageCount;
 }
 
 /** The sessions open for a client, `device` or `device/module`. */
@@ -172,5 +196,8 @@ module.exports = {
   refused,
   registry,
   registryAs,
+  rest,
+  sendC2d,
+  waitingC2d,
   within,
 };

@@ -1,7 +1,8 @@
 """What the tests know about the running emulator: where it is and what it has seen.
 
 The SDKs under test talk to the stock ports by connection string alone. Only telemetry is read back
-and connections are dropped through the emulator's control API, because no SDK can do either.
+and connections are dropped through the emulator's control API, because no SDK can do either, and
+cloud-to-device messages are sent over REST, because the service SDK sends them over AMQP alone.
 """
 
 import base64
@@ -40,7 +41,8 @@ class Hub:
         self.connection_strings = ready["connection_strings"]
         port = ready["ports"]["https"]
         authority = self.hostname if port == 443 else f"{self.hostname}:{port}"
-        self.control = f"https://{authority}/_emulator"
+        self.base = f"https://{authority}"
+        self.control = f"{self.base}/_emulator"
 
     @classmethod
     def from_environment(cls):
@@ -53,6 +55,45 @@ class Hub:
     def policy_key(self, policy):
         fields = (field.split("=", 1) for field in self.connection_strings[policy].split(";"))
         return dict(fields)["SharedAccessKey"]
+
+    def rest(self, method, path, headers=None, data=b""):
+        """A request of a back end, for what the service SDK does only over AMQP."""
+        token = sas_token(self.hostname, self.policy_key("iothubowner"), "iothubowner")
+        response = requests.request(
+            method,
+            f"{self.base}{path}",
+            params={"api-version": "2021-04-12"},
+            headers={"Authorization": token, **(headers or {})},
+            data=data,
+            timeout=LIMIT,
+        )
+        response.raise_for_status()
+        return response
+
+    def send_c2d(self, client, body, properties=None, **system):
+        """Sends a message to `device` or `device/module`; `system` as in `messageid="m1"`."""
+        headers = {f"iothub-{name}": value for name, value in system.items()}
+        headers |= {f"iothub-app-{name}": value for name, value in (properties or {}).items()}
+        path = "/modules/".join(client.split("/"))
+        self.rest("POST", f"/devices/{path}/messages/devicebound", headers, body)
+
+    def feedback_about(self, device_id):
+        """Waits for the first feedback about a device; answers (message id, status) pairs."""
+        deadline = time.monotonic() + LIMIT
+        found = []
+        while not found and time.monotonic() < deadline:
+            response = self.rest("GET", "/messages/serviceBound/feedback")
+            if response.status_code == 204:
+                time.sleep(0.5)
+                continue
+            lock = response.headers["ETag"].strip('"')
+            self.rest("DELETE", f"/messages/serviceBound/feedback/{lock}")
+            found = [
+                (record["originalMessageId"], record["statusCode"])
+                for record in response.json()
+                if record["deviceId"] == device_id
+            ]
+        return found
 
     def events(self, device_id):
         """Every telemetry event of a device and its modules, oldest first.

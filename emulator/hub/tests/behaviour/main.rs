@@ -4,10 +4,12 @@
 
 mod access;
 mod bulk;
+mod c2d;
 mod configurations;
 mod deployments;
 mod digital_twins;
 mod edge;
+mod feedback;
 #[path = "../fixture/mod.rs"]
 mod fixture;
 mod jobs;

@@ -40,6 +40,7 @@ fn ends(outcome: &Outcome) -> Vec<(CallId, Result<i32, ErrorCode>)> {
         Effect::Deliver(..)
         | Effect::EventsAppended(_)
         | Effect::Route(..)
+        | Effect::FeedbackReady
         | Effect::Disconnect(..) => None,
     });
     ends.collect()

@@ -3,16 +3,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod compare;
 #[path = "../fixture/mod.rs"]
 mod fixture;
 mod operations;
+mod queues;
 mod reference;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use iothub_hub::{
-    CallId, ConnectRequest, Credentials, Cx, Delivery, Effect, End, Feature, Guarantee, Hub,
-    HubConfig, Limits, Outcome, SessionId,
+    CallId, ConnectRequest, Credentials, Cx, Delivery, Effect, End, Guarantee, Hub, HubConfig,
+    LockToken, Outcome, SessionId,
 };
 use iothub_protocol::method::{MethodRequest, MethodResponse};
 use iothub_protocol::property_bag::PropertyBag;
@@ -21,9 +23,8 @@ use iothub_protocol::sas::sign;
 use iothub_protocol::twin::TwinPatch;
 use iothub_protocol::{ClientId, Message};
 use proptest::prelude::*;
-use serde_json::Value;
 
-use fixture::{Fixture, HOST, T0, client, device, durable_state, observable_state, resource, secs};
+use fixture::{Fixture, HOST, client, device, durable_state, observable_state, resource, secs};
 use operations::{Operation, any_operations};
 use reference::{Client, Etag, Model, Reply, Seen};
 
@@ -33,6 +34,8 @@ struct Bench {
     model: Model,
     restored: Hub,
     etags: BTreeMap<Client, String>,
+    /// Lock tokens in the order in which they were given out; the model knows their numbers.
+    locks: Vec<LockToken>,
     transcript: String,
 }
 
@@ -102,10 +105,7 @@ fn cases(cases: u32) -> ProptestConfig {
 impl Bench {
     fn new() -> Self {
         let config = || HubConfig {
-            limits: Limits {
-                methods_in_flight: reference::MAX_CALLS,
-                ..Limits::default()
-            },
+            limits: reference::limits(),
             ..fixture::config()
         };
         Self {
@@ -113,6 +113,7 @@ impl Bench {
             model: Model::default(),
             restored: Hub::new(config()),
             etags: BTreeMap::new(),
+            locks: Vec::new(),
             transcript: String::new(),
         }
     }
@@ -126,6 +127,7 @@ impl Bench {
     /// Does it on both sides and compares.
     fn perform(&mut self, operation: &Operation) -> Result<Reply, TestCaseError> {
         let (reply, outcome) = self.on_the_hub(operation);
+        self.note_locks(&outcome);
         let expected = self.on_the_model(operation);
 
         self.transcript += &format!("{operation:?}\n{reply:?}\n{outcome:?}\n");
@@ -213,11 +215,21 @@ impl Bench {
                     Ok(None)
                 })
             }
-            Operation::Subscribe { back, feature, on } => {
+            Operation::Subscribe {
+                back,
+                feature,
+                on,
+                once,
+            } => {
                 let session = self.session(*back);
+                let guarantee = if *once {
+                    Guarantee::AtMostOnce
+                } else {
+                    Guarantee::AtLeastOnce
+                };
                 self.run(|hub, cx| {
                     if *on {
-                        hub.subscribe(cx, session, &[(*feature, Guarantee::AtLeastOnce)])?;
+                        hub.subscribe(cx, session, &[(*feature, guarantee)])?;
                     } else {
                         hub.unsubscribe(cx, session, &[*feature])?;
                     }
@@ -311,10 +323,21 @@ impl Bench {
                 self.hub.now = self.hub.hub.next_deadline().unwrap_or(now);
                 (Ok(None), self.hub.fire_due())
             }
-            Operation::Reset => self.run(|hub, cx| {
-                hub.reset(cx);
-                Ok(None)
-            }),
+            Operation::Reset => {
+                self.locks.clear();
+                self.run(|hub, cx| {
+                    hub.reset(cx);
+                    Ok(None)
+                })
+            }
+            Operation::Send { .. }
+            | Operation::Fetch { .. }
+            | Operation::Settle { .. }
+            | Operation::Acknowledge { .. }
+            | Operation::Grant { .. }
+            | Operation::Purge { .. }
+            | Operation::ReceiveFeedback
+            | Operation::SettleFeedback { .. } => self.message_on_the_hub(operation),
         }
     }
 
@@ -342,7 +365,9 @@ impl Bench {
                 model.end(session, *lost);
                 Ok(None)
             }
-            Operation::Subscribe { feature, on, .. } => model.subscribe(session, *feature, *on),
+            Operation::Subscribe {
+                feature, on, once, ..
+            } => model.subscribe(session, *feature, *on, *once),
             Operation::Ingest { count, .. } => model.ingest(session, u64::from(*count)),
             Operation::WriteTwin {
                 client,
@@ -381,6 +406,14 @@ impl Bench {
                 model.reset();
                 Ok(None)
             }
+            Operation::Send { .. }
+            | Operation::Fetch { .. }
+            | Operation::Settle { .. }
+            | Operation::Acknowledge { .. }
+            | Operation::Grant { .. }
+            | Operation::Purge { .. }
+            | Operation::ReceiveFeedback
+            | Operation::SettleFeedback { .. } => self.message_on_the_model(operation),
         }
     }
 
@@ -446,6 +479,18 @@ impl Bench {
             Effect::Deliver(session, Delivery::DesiredChanged { version, patch }) => {
                 Seen::Desired(session.0, *version, serde_json::from_slice(patch).unwrap())
             }
+            Effect::Deliver(
+                session,
+                Delivery::C2d {
+                    lock,
+                    redelivered,
+                    message,
+                },
+            ) => {
+                let lock = lock.map(|lock| self.number_of(lock));
+                Seen::C2d(session.0, message.sequence, lock, *redelivered)
+            }
+            Effect::FeedbackReady => Seen::FeedbackReady,
             Effect::Complete(call, Ok(response)) => Seen::Complete(call.0, Ok(response.status)),
             Effect::Complete(call, Err(error)) => Seen::Complete(call.0, Err(error.code)),
             Effect::EventsAppended(partition) => Seen::Appended(*partition as u8),
@@ -462,102 +507,6 @@ impl Bench {
             }
             other => other,
         }
-    }
-
-    fn compare_all(&mut self) -> Result<(), TestCaseError> {
-        operations::CLIENTS
-            .into_iter()
-            .try_for_each(|client| self.compare(Some(client)))
-    }
-
-    /// What can be seen of the hub as a whole and of one client.
-    fn compare(&mut self, of: Option<Client>) -> Result<(), TestCaseError> {
-        let (hub, model, operator) = (&self.hub.hub, &self.model, &self.hub.operator);
-        let next = model.next_deadline().map(|due| T0 + secs(due as u64));
-        prop_assert_eq!(hub.next_deadline(), next);
-        let connections: Vec<_> = hub
-            .connections()
-            .into_iter()
-            .map(|it| {
-                (
-                    it.session.0,
-                    it.client.to_string(),
-                    it.subscriptions.features().collect(),
-                )
-            })
-            .collect();
-        let sessions: Vec<(u64, String, BTreeSet<Feature>)> = model
-            .sessions
-            .iter()
-            .map(|(id, session)| (*id, name(session.client), session.features.clone()))
-            .collect();
-        prop_assert_eq!(connections, sessions);
-        for (partition, head) in hub.partition_heads().iter().enumerate() {
-            let in_it = |id: &u8| hub.partition_of(&device(&format!("d{id}"))) == partition as u16;
-            let events = model
-                .events
-                .iter()
-                .filter(|(id, _)| in_it(id))
-                .map(|it| it.1);
-            prop_assert_eq!(head.next_sequence, events.sum::<u64>());
-        }
-        let devices = model.records.iter().filter(|(id, _)| id.1.is_none());
-        let (disabled, enabled): (Vec<_>, Vec<_>) = devices.partition(|it| it.1.disabled);
-        let statistics = hub.statistics(operator).unwrap();
-        prop_assert_eq!(statistics.enabled as usize, enabled.len());
-        prop_assert_eq!(statistics.disabled as usize, disabled.len());
-
-        let Some(of) = of else { return Ok(()) };
-        let id = client(&name(of));
-        let Some(record) = model.records.get(&of) else {
-            prop_assert!(hub.twin(operator, &id).is_err());
-            self.etags.remove(&of);
-            return Ok(());
-        };
-        let (twin, etag) = hub.twin(operator, &id).unwrap();
-        prop_assert_eq!(&etag, &etag_of(record.etag));
-        prop_assert_eq!(&twin["version"], record.version);
-        // Modules have no status of their own (`spec/service.md` 3.1).
-        prop_assert_eq!(
-            &twin["status"],
-            if record.disabled {
-                "disabled"
-            } else {
-                "enabled"
-            }
-        );
-        let connected = model.sessions.values().any(|session| session.client == of);
-        let state = if connected {
-            "Connected"
-        } else {
-            "Disconnected"
-        };
-        prop_assert_eq!(&twin["connectionState"], state);
-        let tags = twin
-            .get("tags")
-            .cloned()
-            .unwrap_or_else(|| serde_json::json!({}));
-        prop_assert_eq!(tags, Value::Object(record.tags.clone()));
-        for (section, value, version) in [
-            (
-                &twin["properties"]["desired"],
-                &record.desired,
-                record.desired_version,
-            ),
-            (
-                &twin["properties"]["reported"],
-                &record.reported,
-                record.reported_version,
-            ),
-        ] {
-            let mut section = section.as_object().unwrap().clone();
-            section.remove("$metadata");
-            prop_assert_eq!(section.remove("$version").unwrap(), version);
-            prop_assert_eq!(&section, value);
-        }
-        self.etags
-            .insert(of, twin["deviceEtag"].as_str().unwrap().into());
-        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The operations that the model test draws from.
 
-use iothub_hub::Feature;
+use iothub_hub::{Feature, Settlement};
+use iothub_protocol::feedback::AckRequest;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -43,6 +44,7 @@ pub(crate) enum Operation {
         back: u8,
         feature: Feature,
         on: bool,
+        once: bool,
     },
     Ingest {
         back: u8,
@@ -77,6 +79,38 @@ pub(crate) enum Operation {
     Drop {
         client: Client,
     },
+    /// A message from the cloud; `seconds`: until it expires, where its sender says.
+    Send {
+        client: Client,
+        wish: AckRequest,
+        seconds: Option<u16>,
+    },
+    Fetch {
+        client: Client,
+    },
+    /// Settles what one of the youngest locks is about, as the client or as a session.
+    Settle {
+        client: Client,
+        lock: u8,
+        settlement: Settlement,
+    },
+    Acknowledge {
+        back: u8,
+        locks: Vec<u8>,
+        settlement: Settlement,
+    },
+    Grant {
+        back: u8,
+        credit: u32,
+    },
+    Purge {
+        client: Client,
+    },
+    ReceiveFeedback,
+    SettleFeedback {
+        lock: u8,
+        settlement: Settlement,
+    },
     Wait {
         seconds: u16,
     },
@@ -93,6 +127,10 @@ impl Operation {
             | Self::Connect { client, .. }
             | Self::WriteTwin { client, .. }
             | Self::Invoke { client, .. }
+            | Self::Send { client, .. }
+            | Self::Fetch { client }
+            | Self::Settle { client, .. }
+            | Self::Purge { client }
             | Self::Drop { client } => Some(*client),
             _ => None,
         }
@@ -105,6 +143,8 @@ impl Operation {
             | Self::Ingest { back, .. }
             | Self::Report { back, .. }
             | Self::Answer { back, .. }
+            | Self::Acknowledge { back, .. }
+            | Self::Grant { back, .. }
             | Self::Cancel { back } => Some(*back),
             _ => None,
         }
@@ -138,8 +178,10 @@ fn operation() -> impl Strategy<Value = Operation> {
                 Operation::Connect { client, remember, will, seconds }
             }),
         2 => (back(), any::<bool>()).prop_map(|(back, lost)| Operation::Disconnect { back, lost }),
-        5 => (back(), feature(), proptest::bool::weighted(0.8))
-            .prop_map(|(back, feature, on)| Operation::Subscribe { back, feature, on }),
+        5 => (back(), feature(), proptest::bool::weighted(0.8), proptest::bool::weighted(0.2))
+            .prop_map(|(back, feature, on, once)| {
+                Operation::Subscribe { back, feature, on, once }
+            }),
         2 => (back(), 0..3_u8).prop_map(|(back, count)| Operation::Ingest { back, count }),
         5 => (client(), section(), section(), any::<bool>(), etag())
             .prop_map(|(client, tags, desired, whole, etag)| {
@@ -155,6 +197,19 @@ fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(back, request, status)| Operation::Answer { back, request, status }),
         1 => back().prop_map(|back| Operation::Cancel { back }),
         1 => client().prop_map(|client| Operation::Drop { client }),
+        8 => (client(), proptest::sample::select(AckRequest::ALL.to_vec()), proptest::option::of(timeout()))
+            .prop_map(|(client, wish, seconds)| Operation::Send { client, wish, seconds }),
+        2 => client().prop_map(|client| Operation::Fetch { client }),
+        3 => (client(), 0..4_u8, settlement())
+            .prop_map(|(client, lock, settlement)| Operation::Settle { client, lock, settlement }),
+        4 => (back(), vec(0..4_u8, 1..3), settlement()).prop_map(|(back, locks, settlement)| {
+            Operation::Acknowledge { back, locks, settlement }
+        }),
+        1 => (back(), 0..3_u32).prop_map(|(back, credit)| Operation::Grant { back, credit }),
+        1 => client().prop_map(|client| Operation::Purge { client }),
+        2 => Just(Operation::ReceiveFeedback),
+        2 => (0..4_u8, settlement())
+            .prop_map(|(lock, settlement)| Operation::SettleFeedback { lock, settlement }),
         2 => proptest::sample::select(vec![1_u16, 5, 20, 900])
             .prop_map(|seconds| Operation::Wait { seconds }),
         2 => Just(Operation::Next),
@@ -170,7 +225,12 @@ fn etag() -> impl Strategy<Value = Etag> {
 
 fn feature() -> impl Strategy<Value = Feature> {
     prop_oneof![4 => Just(Feature::Methods), 3 => Just(Feature::DesiredChanges),
-        1 => Just(Feature::TwinResponses)]
+        5 => Just(Feature::C2d), 1 => Just(Feature::TwinResponses)]
+}
+
+fn settlement() -> impl Strategy<Value = Settlement> {
+    prop_oneof![2 => Just(Settlement::Complete), 1 => Just(Settlement::Reject),
+        3 => Just(Settlement::Abandon)]
 }
 
 fn section() -> impl Strategy<Value = Option<Map<String, Value>>> {

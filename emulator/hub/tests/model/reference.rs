@@ -1,6 +1,9 @@
 //! The hub said again in a fraction of its size: what it answers, whom it tells what, and what can be
 //! seen of it afterwards.
 
+mod c2d;
+mod feedback;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use iothub_hub::Feature;
@@ -13,6 +16,8 @@ pub(crate) type Reply = Result<Option<u64>, ErrorCode>;
 
 /// How long a connection outlives its token.
 const GRACE: i64 = 600;
+pub(crate) use c2d::limits;
+
 pub(crate) const MAX_CALLS: usize = 2;
 
 /// What leaves the hub.
@@ -21,6 +26,9 @@ pub(crate) enum Seen {
     Call(u64, u32),
     Desired(u64, u64, Value),
     Complete(u64, Result<i32, ErrorCode>),
+    /// Session, sequence number, number of the lock, whether it is sent again.
+    C2d(u64, u64, Option<u64>, bool),
+    FeedbackReady,
     Appended(u8),
     Disconnect(u64, ErrorCode),
 }
@@ -43,13 +51,16 @@ pub(crate) struct Record {
     pub(crate) reported_version: u64,
     pub(crate) version: u64,
     pub(crate) etag: u64,
-    remembered: Option<BTreeSet<Feature>>,
+    /// What it is subscribed to, and whether it wants messages at most once.
+    remembered: Option<(BTreeSet<Feature>, bool)>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) features: BTreeSet<Feature>,
+    once: bool,
+    credit: Option<u32>,
     remember: bool,
     will: bool,
     due: Due,
@@ -77,8 +88,22 @@ pub(crate) struct Model {
     pub(crate) seen: Vec<Seen>,
     pub(crate) last_session: u64,
     pub(crate) last_call: u64,
+    pub(crate) queues: BTreeMap<Client, c2d::Queue>,
+    pub(crate) last_lock: u64,
+    feedback: feedback::Feedback,
     calls: BTreeMap<u64, Call>,
     deadlines: u64,
+}
+
+/// Something that falls due.
+#[derive(Clone, Copy)]
+enum What {
+    Session(u64),
+    Call(u64),
+    Expiry(Client, u64),
+    Lock(Client, u64),
+    Batch(u64),
+    BatchLock(u64),
 }
 
 fn is_missing(client: Client) -> ErrorCode {
@@ -128,11 +153,20 @@ impl Model {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<i64> {
-        let sessions = self.sessions.values().map(|session| session.due);
+        self.next_due().map(|(due, _)| due.0)
+    }
+
+    fn next_due(&self) -> Option<(Due, What)> {
+        let sessions = self
+            .sessions
+            .iter()
+            .map(|it| (it.1.due, What::Session(*it.0)));
+        let calls = self.calls.iter().map(|it| (it.1.due, What::Call(*it.0)));
         sessions
-            .chain(self.calls.values().map(|call| call.due))
-            .min()
-            .map(|due| due.0)
+            .chain(calls)
+            .chain(self.c2d_dues())
+            .chain(self.feedback.dues())
+            .min_by_key(|(due, _)| *due)
     }
 
     pub(crate) fn put(&mut self, client: Client, disabled: bool, etag: Etag) -> Reply {
@@ -175,6 +209,8 @@ impl Model {
         doomed.push(client);
         for client in doomed {
             self.turn_out(client, is_missing(client));
+            self.queues.remove(&client);
+            self.feedback.forget(client);
             self.records.remove(&client);
         }
         Ok(None)
@@ -228,6 +264,7 @@ impl Model {
         for call in ended.calls.into_values() {
             self.complete(call, Err(DeviceConnectionClosedRemotely));
         }
+        self.release_c2d(ended.client, session);
     }
 
     pub(crate) fn drop_connection(&mut self, client: Client) -> Reply {
@@ -258,12 +295,12 @@ impl Model {
             self.force_out(old, ConnectionForcefullyClosedOnNewConnection);
         }
         let record = self.find(client)?;
-        let features = record
+        let (features, once) = record
             .remembered
             .take()
             .filter(|_| remember)
             .unwrap_or_default();
-        record.remembered = remember.then(|| features.clone());
+        record.remembered = remember.then(|| (features.clone(), once));
         self.last_session += 1;
         let (id, due) = (self.last_session, self.due(ttl + GRACE));
         let (calls, requests) = (BTreeMap::new(), 0);
@@ -272,6 +309,8 @@ impl Model {
             Session {
                 client,
                 features,
+                once,
+                credit: None,
                 remember,
                 will,
                 due,
@@ -280,6 +319,7 @@ impl Model {
             },
         );
         self.release(id);
+        self.push(client);
         Ok(Some(id))
     }
 
@@ -289,19 +329,23 @@ impl Model {
             .ok_or(DeviceConnectionClosedRemotely)
     }
 
-    pub(crate) fn subscribe(&mut self, id: u64, feature: Feature, on: bool) -> Reply {
+    pub(crate) fn subscribe(&mut self, id: u64, feature: Feature, on: bool, once: bool) -> Reply {
         let session = self.session(id)?;
-        let _ = if on {
-            session.features.insert(feature)
+        if on {
+            session.features.insert(feature);
         } else {
-            session.features.remove(&feature)
-        };
-        let (client, remember, features) =
-            (session.client, session.remember, session.features.clone());
+            session.features.remove(&feature);
+        }
+        if feature == Feature::C2d {
+            session.once = once;
+        }
+        let (client, remember) = (session.client, session.remember);
+        let subscriptions = (session.features.clone(), session.once);
         if remember {
-            self.find(client)?.remembered = Some(features);
+            self.find(client)?.remembered = Some(subscriptions);
         }
         self.release(id);
+        self.push(client);
         Ok(None)
     }
 
@@ -461,34 +505,25 @@ impl Model {
     }
 
     pub(crate) fn fire_due(&mut self) {
-        while self.next_deadline().is_some_and(|due| due <= self.now) {
-            let session = self
-                .sessions
-                .iter()
-                .min_by_key(|it| it.1.due)
-                .map(|it| (it.1.due, *it.0));
-            let call = self
-                .calls
-                .iter()
-                .min_by_key(|it| it.1.due)
-                .map(|it| (it.1.due, *it.0));
-            match (session, call) {
-                (Some(session), None) => self.force_out(session.1, IotHubUnauthorized),
-                (Some(session), Some(call)) if session.0 < call.0 => {
-                    self.force_out(session.1, IotHubUnauthorized);
-                }
-                (_, Some((_, call))) => {
+        while let Some((_, what)) = self.next_due().filter(|(due, _)| due.0 <= self.now) {
+            match what {
+                What::Session(session) => self.force_out(session, IotHubUnauthorized),
+                What::Call(call) => {
                     let taken = self.calls[&call].taken.is_some();
-                    self.complete(
-                        call,
-                        Err(if taken {
-                            GatewayTimeout
-                        } else {
-                            DeviceNotOnline
-                        }),
-                    );
+                    let code = if taken {
+                        GatewayTimeout
+                    } else {
+                        DeviceNotOnline
+                    };
+                    self.complete(call, Err(code));
                 }
-                (None, None) => unreachable!("something is due"),
+                What::Expiry(client, sequence) => self.expire(client, sequence),
+                What::Lock(client, sequence) => {
+                    self.give_back(client, sequence, false);
+                    self.push(client);
+                }
+                What::Batch(batch) => self.batch_due(batch),
+                What::BatchLock(batch) => self.give_back_batch(batch, false),
             }
         }
     }
@@ -504,5 +539,8 @@ impl Model {
         }
         self.records.clear();
         self.events.clear();
+        self.queues.clear();
+        self.feedback = feedback::Feedback::default();
+        self.last_lock = 0;
     }
 }

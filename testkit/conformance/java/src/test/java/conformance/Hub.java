@@ -4,6 +4,8 @@ import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
+import com.microsoft.azure.sdk.iot.service.auth.IotHubConnectionStringBuilder;
+import com.microsoft.azure.sdk.iot.service.auth.IotHubServiceSasToken;
 import com.microsoft.azure.sdk.iot.service.methods.DirectMethodRequestOptions;
 import com.microsoft.azure.sdk.iot.service.methods.DirectMethodResponse;
 import com.microsoft.azure.sdk.iot.service.methods.DirectMethodsClient;
@@ -24,7 +26,8 @@ import java.util.UUID;
  * What the tests know about the running emulator: where it is and what it has seen.
  *
  * <p>The SDKs under test talk to the stock ports by connection string alone. Only telemetry is read
- * back and connections are dropped through the emulator's control API, because no SDK can do either.
+ * back and connections are dropped through the emulator's control API, because no SDK can do either,
+ * and cloud-to-device messages are sent over REST, because the service SDK sends them over AMQP alone.
  */
 final class Hub {
     /** Longest wait, in seconds, for anything that is bound to happen. */
@@ -105,15 +108,41 @@ final class Hub {
         return count;
     }
 
+    /** Sends a cloud-to-device message; names and values of headers take turns. */
+    static void sendC2d(String deviceId, String body, String... headers) throws Exception {
+        var connectionString =
+            IotHubConnectionStringBuilder.createIotHubConnectionString(connectionString("iothubowner"));
+        HttpRequest.Builder request = HttpRequest.newBuilder(
+                uri("devices/" + deviceId + "/messages/devicebound?api-version=2021-04-12"))
+            .header("Authorization", new IotHubServiceSasToken(connectionString).toString())
+            .POST(HttpRequest.BodyPublishers.ofString(body));
+        if (headers.length > 0) {
+            request.headers(headers);
+        }
+        send(request.build());
+    }
+
+    /** How many cloud-to-device messages wait for a device. */
+    static long waitingC2d(String deviceId) throws Exception {
+        return REGISTRY.getDevice(deviceId).getCloudToDeviceMessageCount();
+    }
+
     private static String control(String verb, String path) throws Exception {
-        int port = READY.getAsJsonObject("ports").get("https").getAsInt();
-        URI uri = URI.create("https://" + hostName() + ":" + port + "/_emulator/" + path);
-        HttpRequest request = HttpRequest.newBuilder(uri)
+        return send(HttpRequest.newBuilder(uri("_emulator/" + path))
             .method(verb, HttpRequest.BodyPublishers.noBody())
-            .build();
+            .build());
+    }
+
+    private static URI uri(String path) {
+        int port = READY.getAsJsonObject("ports").get("https").getAsInt();
+        return URI.create("https://" + hostName() + ":" + port + "/" + path);
+    }
+
+    private static String send(HttpRequest request) throws Exception {
         HttpResponse<String> response = HTTP.send(request, HttpResponse.BodyHandlers.ofString());
         if (response.statusCode() >= 300) {
-            throw new IOException(verb + " " + uri + ": " + response.statusCode() + " " + response.body());
+            throw new IOException(
+                request.method() + " " + request.uri() + ": " + response.statusCode() + " " + response.body());
         }
         return response.body();
     }

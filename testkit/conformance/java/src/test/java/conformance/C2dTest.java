@@ -1,0 +1,99 @@
+package conformance;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNotNull;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.microsoft.azure.sdk.iot.device.DeviceClient;
+import com.microsoft.azure.sdk.iot.device.IotHubClientProtocol;
+import com.microsoft.azure.sdk.iot.device.IotHubMessageResult;
+import com.microsoft.azure.sdk.iot.device.Message;
+import java.nio.charset.StandardCharsets;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** Cloud-to-device messages. */
+class C2dTest {
+    @ParameterizedTest
+    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "MQTT_WS", "HTTPS"})
+    void aMessageArrivesWithItsProperties(IotHubClientProtocol protocol) throws Exception {
+        try (TestDevice device = TestDevice.register()) {
+            Hub.sendC2d(
+                device.id, "{\"t\":21.5}",
+                "iothub-messageid", "m-1",
+                "iothub-correlationid", "c&1=2",
+                "iothub-contenttype", "application/json",
+                "iothub-contentencoding", "utf-8",
+                "iothub-app-level", "high & low");
+
+            DeviceClient client = device.client(protocol);
+            BlockingQueue<Message> messages = receiver(client);
+            client.open(false);
+
+            Message message = next(messages);
+            assertEquals("{\"t\":21.5}", body(message));
+            assertEquals("m-1", message.getMessageId());
+            assertEquals("c&1=2", message.getCorrelationId());
+            assertEquals("high & low", message.getProperty("level"));
+            if (protocol != IotHubClientProtocol.HTTPS) {
+                // Over HTTPS the SDK does not look for these.
+                assertEquals("application/json", message.getContentType());
+                assertEquals("utf-8", message.getContentEncoding());
+            }
+            awaitSettled(device);
+        }
+    }
+
+    @Test
+    void messagesArriveInOrderAndAfterAReconnect() throws Exception {
+        try (TestDevice device = TestDevice.register()) {
+            DeviceClient client = device.client(IotHubClientProtocol.MQTT);
+            BlockingQueue<Message> messages = receiver(client);
+            client.open(false);
+            for (String text : new String[] {"1", "2", "3"}) {
+                Hub.sendC2d(device.id, text);
+            }
+            for (String text : new String[] {"1", "2", "3"}) {
+                assertEquals(text, body(next(messages)));
+            }
+            awaitSettled(device);
+
+            Hub.drop(device.id);
+            Hub.sendC2d(device.id, "meanwhile");
+
+            assertEquals("meanwhile", body(next(messages)));
+            awaitSettled(device);
+        }
+    }
+
+    private static BlockingQueue<Message> receiver(DeviceClient client) {
+        BlockingQueue<Message> messages = new LinkedBlockingQueue<>();
+        client.setMessageCallback((message, context) -> {
+            messages.add(message);
+            return IotHubMessageResult.COMPLETE;
+        }, null);
+        return messages;
+    }
+
+    private static Message next(BlockingQueue<Message> messages) throws InterruptedException {
+        Message message = messages.poll(Hub.LIMIT, TimeUnit.SECONDS);
+        assertNotNull(message, "a message in time");
+        return message;
+    }
+
+    private static String body(Message message) {
+        return new String(message.getBytes(), StandardCharsets.UTF_8);
+    }
+
+    private static void awaitSettled(TestDevice device) throws Exception {
+        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(Hub.LIMIT);
+        while (Hub.waitingC2d(device.id) > 0) {
+            assertTrue(System.nanoTime() < deadline, "messages wait that were received");
+            Thread.sleep(50);
+        }
+    }
+}

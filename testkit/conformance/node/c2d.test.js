@@ -1,0 +1,134 @@
+'use strict';
+// Cloud-to-device messages.
+
+const assert = require('node:assert/strict');
+const { test } = require('node:test');
+const { setTimeout: sleep } = require('node:timers/promises');
+const { Mqtt, MqttWs } = require('azure-iot-device-mqtt');
+const { Device, LIMIT, drop, rest, sendC2d, waitingC2d, within } = require('./hub');
+
+/** What the client receives: `next()` resolves with the next message. */
+function receiver(client) {
+  const received = [];
+  const waiting = [];
+  client.on('message', (message) => {
+    client.complete(message, () => {});
+    const take = waiting.shift();
+    if (take) take(message);
+    else received.push(message);
+  });
+  const next = () =>
+    within(
+      new Promise((resolve) => (received.length ? resolve(received.shift()) : waiting.push(resolve))),
+      'message',
+    );
+  return { next, received };
+}
+
+async function settled(device) {
+  const deadline = Date.now() + LIMIT * 1000;
+  while ((await waitingC2d(device.id)) > 0) {
+    assert.ok(Date.now() < deadline, 'messages wait that were received');
+    await sleep(50);
+  }
+}
+
+function properties(message) {
+  return Object.fromEntries(message.properties.propertyList.map(({ key, value }) => [key, value]));
+}
+
+for (const transport of [Mqtt, MqttWs]) {
+  test(`a message arrives with its properties over ${transport.name}`, async (t) => {
+    const device = await Device.register(t);
+    const messages = receiver(await device.open(transport));
+
+    await sendC2d(device.id, '{"t":21.5}', {
+      'iothub-messageid': 'm-1',
+      'iothub-correlationid': 'c&1=2',
+      'iothub-userid': 'operator',
+      'iothub-contenttype': 'application/json',
+      'iothub-contentencoding': 'utf-8',
+      'iothub-ack': 'full',
+      'iothub-app-level': 'high & low/=',
+      'iothub-app-empty': '',
+    });
+
+    const message = await messages.next();
+    assert.equal(message.data.toString(), '{"t":21.5}');
+    // The SDK leaves the wish for feedback among the application's properties.
+    assert.deepEqual(properties(message), {
+      'iothub-ack': 'full',
+      level: 'high & low/=',
+      empty: '',
+    });
+    assert.equal(message.messageId, 'm-1');
+    assert.equal(message.correlationId, 'c&1=2');
+    assert.equal(message.userId, 'operator');
+    assert.equal(message.contentType, 'application/json');
+    assert.equal(message.contentEncoding, 'utf-8');
+    await settled(device);
+  });
+}
+
+test('messages sent before the device came wait for it in order', async (t) => {
+  const device = await Device.register(t);
+  for (const body of ['1', '2', '3']) await sendC2d(device.id, body);
+  assert.equal(await waitingC2d(device.id), 3);
+
+  const messages = receiver(await device.open());
+
+  for (const body of ['1', '2', '3']) {
+    assert.equal((await messages.next()).data.toString(), body);
+  }
+  await settled(device);
+});
+
+test('a dropped connection loses no message', async (t) => {
+  const device = await Device.register(t);
+  const client = await device.open();
+  const messages = receiver(client);
+  await sendC2d(device.id, 'before');
+  assert.equal((await messages.next()).data.toString(), 'before');
+  // The SDK looks for a new connection by itself only while it listens for methods.
+  client.onDeviceMethod('any', () => {});
+  await settled(device);
+
+  await drop(device.id);
+  await sendC2d(device.id, 'meanwhile');
+
+  assert.equal((await messages.next()).data.toString(), 'meanwhile');
+  await settled(device);
+});
+
+test('messages sent between two connections are delivered', async (t) => {
+  const device = await Device.register(t);
+  const first = await device.open();
+  receiver(first);
+  await first.close();
+  await sendC2d(device.id, 'while away');
+
+  const messages = receiver(await device.open());
+
+  assert.equal((await messages.next()).data.toString(), 'while away');
+  await settled(device);
+});
+
+test('binary bodies are kept as they are', async (t) => {
+  const device = await Device.register(t);
+  const messages = receiver(await device.open());
+
+  await sendC2d(device.id, Buffer.from([0x00, 0xff, 0xfe]));
+
+  assert.deepEqual((await messages.next()).data, Buffer.from([0x00, 0xff, 0xfe]));
+});
+
+test('a purge says how many messages there were', async (t) => {
+  const device = await Device.register(t);
+  await sendC2d(device.id, '1');
+  await sendC2d(device.id, '2');
+
+  const purged = await (await rest('DELETE', `/devices/${device.id}/commands`)).json();
+
+  assert.deepEqual(purged, { totalMessagesPurged: 2, deviceId: device.id, moduleId: null });
+  assert.equal(await waitingC2d(device.id), 0);
+});
