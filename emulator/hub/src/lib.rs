@@ -165,7 +165,9 @@ impl Hub {
                 self.sessions.forget(&client);
                 self.forget_configurations_of(&client);
             }
-            Change::PutTwin(twin) => self.twins.put(twin),
+            Change::PutTwin(twin) => {
+                self.twins.put(twin);
+            }
             Change::PutSubscriptions(client, subscriptions) => {
                 self.sessions.remember(client, subscriptions);
             }

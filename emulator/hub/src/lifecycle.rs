@@ -6,6 +6,7 @@ mod difference;
 
 use std::sync::Arc;
 
+use iothub_protocol::digital_twin;
 use iothub_protocol::property_bag::{PropertyBag, SystemProperty};
 use iothub_protocol::twin::{Section, SectionKind, TwinPatch};
 use iothub_protocol::{ClientId, Message};
@@ -163,18 +164,27 @@ impl Hub {
         }
     }
 
-    /// A digital twin has changed: a JSON patch of its document.
-    pub(crate) fn digital_twin_changed(
-        &mut self,
-        cx: &mut Cx<'_>,
-        client: &ClientId,
-        patch: Vec<Value>,
-    ) {
-        let body = Value::Array(patch);
+    /// A twin has been written: what that changes of the digital twin of a device that has a model.
+    pub(crate) fn digital_twin_written(&mut self, cx: &mut Cx<'_>, before: &Twin, after: &Twin) {
+        let has_model = after.client.module.is_none() && !after.model_id.is_empty();
+        if !has_model || !self.routes_want(EventSource::DigitalTwinChange) {
+            return;
+        }
+        let view = |twin: &Twin| {
+            let device = &twin.client.device;
+            digital_twin::document(device, &twin.model_id, &twin.desired, &twin.reported)
+        };
+        let (Value::Object(before), Value::Object(view)) = (view(before), view(after)) else {
+            return;
+        };
+        let patch = difference::difference(&before, &view);
+        if patch.is_empty() {
+            return;
+        }
         let source = EventSource::DigitalTwinChange;
-        let mut happening = Happening::new(source, "updateDigitalTwin", body);
+        let mut happening = Happening::new(source, "updateDigitalTwin", Value::Array(patch));
         happening.content_type = "application/json-patch+json";
-        self.tell(cx, client, happening);
+        self.tell(cx, &after.client, happening);
     }
 
     fn connection_changed(&mut self, cx: &mut Cx<'_>, client: &ClientId, what: &'static str) {

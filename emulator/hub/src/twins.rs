@@ -280,8 +280,11 @@ impl Hub {
         twin::compact(&mut twin.desired.value);
         twin::compact(&mut twin.reported.value);
         let twin = Arc::new(twin);
-        self.twins.put(twin.clone());
-        cx.change(Change::PutTwin(twin));
+        let before = self.twins.put(twin.clone());
+        cx.change(Change::PutTwin(twin.clone()));
+        if let Some(before) = before {
+            self.digital_twin_written(cx, &before, &twin);
+        }
     }
 
     fn twin_view(&self, client: &ClientId) -> Result<(Value, String), Error> {
@@ -303,8 +306,7 @@ impl Hub {
     ) -> Value {
         let last_activity = present.unwrap_or(identity.last_activity);
         let waiting = self.c2d.count(&identity.client);
-        let mut document =
-            document(identity, twin, present.is_some(), last_activity, waiting);
+        let mut document = document(identity, twin, present.is_some(), last_activity, waiting);
         if let Some(configurations) = self.configuration_status(&twin.client) {
             document["configurations"] = Value::Object(configurations);
         }
@@ -345,8 +347,9 @@ impl Twins {
             .take_while(move |twin| twin.client.device == device)
     }
 
-    pub(crate) fn put(&mut self, twin: Arc<Twin>) {
-        self.twins.insert(twin.client.clone(), twin);
+    /// Answers what was there before.
+    pub(crate) fn put(&mut self, twin: Arc<Twin>) -> Option<Arc<Twin>> {
+        self.twins.insert(twin.client.clone(), twin)
     }
 
     pub(crate) fn remove(&mut self, client: &ClientId) {

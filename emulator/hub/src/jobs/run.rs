@@ -326,7 +326,10 @@ impl Hub {
     fn store_result(&mut self, cx: &mut Cx<'_>, id: &JobId, client: ClientId, result: DeviceJob) {
         cx.change(Change::PutDocument(result.to_document(id, &client)));
         let results = self.jobs.results.entry(id.clone()).or_default();
-        results.put(client, result);
+        results.put(client.clone(), result.clone());
+        if let Some(job) = self.jobs.jobs.get(id).cloned() {
+            self.device_job_changed(cx, &client, || result.to_json(&job, &client));
+        }
     }
 
     fn store_job(&mut self, cx: &mut Cx<'_>, job: Job) {
