@@ -24,6 +24,7 @@
 //! ```
 
 mod builder;
+mod certificates;
 mod clock;
 mod credentials;
 mod error;
@@ -35,6 +36,7 @@ mod trust;
 mod twins;
 
 pub use builder::{Backend, BackendBuilder, emulator_info, emulator_time};
+pub use certificates::EmulatorCertificates;
 pub use clock::SystemClock;
 pub use error::{Error, ErrorKind, Refusal};
 pub use events::{Event, EventQuery, EventStream, Events};

@@ -337,6 +337,60 @@ fn healthcheck_tells_ready_from_absent() {
 
 #[cfg(unix)]
 #[test]
+fn a_device_gets_its_certificate_from_an_authority_that_was_proved() {
+    let served = Served::start(&[]);
+    let cert_dir = served.dir.path().join("certificates");
+    let cert_dir = cert_dir.to_str().unwrap();
+    let out = served.dir.path().join("out");
+    let certs = |arguments: &[&str]| {
+        let output = clean(&mut Command::new(BINARY))
+            .arg("certs")
+            .args(arguments)
+            .args(["--cert-dir", cert_dir, "--out"])
+            .arg(&out)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+
+    let leaf = certs(&["device", "--device-id", "d1"]);
+    let authority = leaf["authority"].as_str().unwrap();
+    let created = served.json(&["certificate", "create", "-n", "ca", "-p", authority]);
+    assert_eq!(created["properties"]["isVerified"], false);
+    let coded = served.json(&["certificate", "generate-verification-code", "--name", "ca"]);
+    let code = coded["properties"]["verificationCode"].as_str().unwrap();
+    let proof = certs(&["verification", "--code", code]);
+    let proof = proof["certificate"].as_str().unwrap();
+    let etag = coded["etag"].as_str().unwrap();
+    let stale = served.error(&[
+        "certificate",
+        "verify",
+        "-n",
+        "ca",
+        "-p",
+        proof,
+        "-e",
+        "stale",
+    ]);
+    assert!(stale.contains("PreconditionFailed"), "{stale}");
+    let verified = served.json(&["certificate", "verify", "-n", "ca", "-p", proof, "-e", etag]);
+    assert_eq!(verified["properties"]["isVerified"], true);
+    let listed = served.json(&["certificate", "list"]);
+    assert_eq!(listed["value"][0], verified);
+    let show = ["certificate", "show", "-n", "ca"];
+    assert_eq!(served.json(&show), verified);
+    served.json(&["certificate", "delete", "-n", "ca"]);
+    assert!(served.error(&show).contains("CertificateNotFound"));
+
+    let own = certs(&["device", "--device-id", "d2", "--self-signed"]);
+    assert_eq!(own["authority"], Value::Null);
+    assert_eq!(own["thumbprint"].as_str().unwrap().len(), 40);
+    let key = std::fs::read_to_string(own["key"].as_str().unwrap()).unwrap();
+    assert!(key.starts_with("-----BEGIN PRIVATE KEY-----"));
+}
+
+#[test]
 fn sigterm_ends_the_process_cleanly() {
     let mut served = Served::start(&[]);
 

@@ -113,6 +113,22 @@ pub struct CertificateFacts {
     pub not_before: Timestamp,
     /// End of validity.
     pub not_after: Timestamp,
+    /// Who the leaf says issued it, as people write it; for refusals.
+    pub issuer: String,
+    /// Registered authorities that the leaf chains to, every signature on the way verified.
+    pub issued_by: Vec<Chain>,
+}
+
+/// A way from a certificate to a registered authority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// SHA-256 of the authority's certificate, 64 hexadecimal digits.
+    pub authority: String,
+    /// When the certificates between leaf and authority begin to be valid together;
+    /// [`Timestamp::NEVER`] if there are none.
+    pub not_before: Timestamp,
+    /// When they cease to be; [`Timestamp::MAX`] if there are none.
+    pub not_after: Timestamp,
 }
 
 impl Permissions {
@@ -282,12 +298,7 @@ impl Hub {
             .ok_or_else(|| Error::unauthorized(format!("{client} is not registered")))?;
         let principal = match credentials {
             Credentials::Token(text) => self.client_by_token(now, host, identity, text)?,
-            Credentials::Certificate(facts) => client_by_certificate(
-                now,
-                identity,
-                facts,
-                self.config.limits.expired_certificates,
-            )?,
+            Credentials::Certificate(facts) => self.client_by_certificate(now, identity, facts)?,
             Credentials::None => {
                 return Err(Error::unauthorized(
                     "neither a token nor a client certificate",
@@ -437,66 +448,62 @@ impl Hub {
             spoken(now.since(expiry))
         )))
     }
-}
 
-fn client_by_certificate(
-    now: Timestamp,
-    identity: &Identity,
-    facts: &CertificateFacts,
-    expired: ExpiredCertificates,
-) -> Result<Principal, Error> {
-    let client = &identity.client;
-    match &identity.authentication {
-        Authentication::SelfSigned { primary, secondary } => {
-            let matches = |wanted: &str| {
-                wanted.eq_ignore_ascii_case(&facts.sha1)
-                    || wanted.eq_ignore_ascii_case(&facts.sha256)
-            };
-            let secondary = secondary.as_deref().unwrap_or_default();
-            if !matches(primary) && !matches(secondary) {
+    fn client_by_certificate(
+        &self,
+        now: Timestamp,
+        identity: &Identity,
+        facts: &CertificateFacts,
+    ) -> Result<Principal, Error> {
+        let client = &identity.client;
+        match &identity.authentication {
+            Authentication::SelfSigned { primary, secondary } => {
+                let matches = |wanted: &str| {
+                    wanted.eq_ignore_ascii_case(&facts.sha1)
+                        || wanted.eq_ignore_ascii_case(&facts.sha256)
+                };
+                let secondary = secondary.as_deref().unwrap_or_default();
+                if !matches(primary) && !matches(secondary) {
+                    return Err(Error::unauthorized(format!(
+                        "Thumbprint does not match configuration: Thumbprint: SHA1Hash={}, \
+                         SHA2Hash={}; Configuration: PrimaryThumbprint={primary}, \
+                         SecondaryThumbprint={secondary}",
+                        facts.sha1, facts.sha256
+                    )));
+                }
+            }
+            Authentication::CertificateAuthority => self.check_issued(now, client, facts)?,
+            Authentication::Sas { .. } | Authentication::None => {
                 return Err(Error::unauthorized(format!(
-                    "Thumbprint does not match configuration: Thumbprint: SHA1Hash={}, \
-                     SHA2Hash={}; Configuration: PrimaryThumbprint={primary}, \
-                     SecondaryThumbprint={secondary}",
-                    facts.sha1, facts.sha256
+                    "{client} authenticates by {}, not by certificate",
+                    identity.authentication.type_name()
                 )));
             }
         }
-        Authentication::CertificateAuthority => {
+        let is_valid = (facts.not_before..=facts.not_after).contains(&now);
+        let is_excused = self.config.limits.expired_certificates == ExpiredCertificates::Accept
+            && matches!(identity.authentication, Authentication::SelfSigned { .. });
+        if !is_valid && !is_excused {
             return Err(Error::unauthorized(format!(
-                "{client} authenticates by a CA-signed certificate, which is not emulated"
+                "the certificate of {client} is valid from {} to {}",
+                facts.not_before, facts.not_after
             )));
         }
-        Authentication::Sas { .. } | Authentication::None => {
-            return Err(Error::unauthorized(format!(
-                "{client} authenticates by {}, not by certificate",
-                identity.authentication.type_name()
-            )));
-        }
+        let scope = if client.module.is_some() {
+            AuthScope::Module
+        } else {
+            AuthScope::Device
+        };
+        Ok(Principal {
+            who: Who::Client(client.clone()),
+            permissions: Permissions::of(&[Permission::DeviceConnect]),
+            auth_method: AuthMethod {
+                scope,
+                kind: AuthType::X509,
+            },
+            expires: None,
+        })
     }
-    let is_valid = (facts.not_before..=facts.not_after).contains(&now);
-    let is_excused = expired == ExpiredCertificates::Accept
-        && matches!(identity.authentication, Authentication::SelfSigned { .. });
-    if !is_valid && !is_excused {
-        return Err(Error::unauthorized(format!(
-            "the certificate of {client} is valid from {} to {}",
-            facts.not_before, facts.not_after
-        )));
-    }
-    let scope = if client.module.is_some() {
-        AuthScope::Module
-    } else {
-        AuthScope::Device
-    };
-    Ok(Principal {
-        who: Who::Client(client.clone()),
-        permissions: Permissions::of(&[Permission::DeviceConnect]),
-        auth_method: AuthMethod {
-            scope,
-            kind: AuthType::X509,
-        },
-        expires: None,
-    })
 }
 
 fn parse_token(text: &str) -> Result<SasToken, Error> {

@@ -42,9 +42,10 @@ use iothub_protocol::Timestamp;
 use serde_json::Value;
 
 pub use access::{
-    AccessPolicy, AuthMethod, AuthScope, AuthType, CertificateFacts, Credentials, Permission,
-    Permissions, Principal, Who,
+    AccessPolicy, AuthMethod, AuthScope, AuthType, CertificateFacts, Chain, Credentials,
+    Permission, Permissions, Principal, Who,
 };
+pub use authorities::{Authority, AuthorityCertificate, TrustAnchor};
 pub use c2d::{C2dMessage, Received};
 pub use cx::{Change, Cx, Delivery, Effect, Notice, Outcome};
 pub use documents::{Document, DocumentKind};

@@ -40,6 +40,8 @@ pub struct Limits {
     pub evaluation_slice: usize,
     /// Identities that `GET /devices` lists (`spec/service.md` 2.3).
     pub list_top: usize,
+    /// Certificate authorities of a hub (its documented limit).
+    pub authorities: usize,
     /// When a connection becomes an event.
     pub connection_events: ConnectionEvents,
     /// What an expired self-signed certificate with the right thumbprint is worth.
@@ -155,6 +157,7 @@ impl Default for Limits {
             feedback_lock: Duration::from_secs(60),
             feedback_delivery_count: 10,
             feedback_batches: 10_000,
+            authorities: 25,
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio_rustls::rustls;
 use x509_parser::asn1_rs::{Any, FromDer};
 use x509_parser::certificate::X509Certificate;
 
-use iothub_hub::CertificateFacts;
+use iothub_hub::{CertificateFacts, Chain};
 use iothub_protocol::Timestamp;
 
 /// Asks every client for a certificate, requires none, and lets the hub judge the chain: a
@@ -36,6 +36,8 @@ pub struct ClientCertificate {
     pub not_before: Timestamp,
     /// Not valid later.
     pub not_after: Timestamp,
+    /// Who issued it, by its own account.
+    pub issuer: String,
 }
 
 /// The digests of a certificate in DER form, as upper-case hexadecimal text.
@@ -61,18 +63,20 @@ impl ClientCertificate {
                 .map(str::to_owned),
             not_before: seconds(certificate.validity().not_before),
             not_after: seconds(certificate.validity().not_after),
+            issuer: certificate.issuer().to_string(),
         })
     }
-}
 
-impl From<ClientCertificate> for CertificateFacts {
-    fn from(certificate: ClientCertificate) -> Self {
-        Self {
-            sha1: certificate.thumbprints.sha1_hex,
-            sha256: certificate.thumbprints.sha256_hex,
-            common_name: certificate.common_name,
-            not_before: certificate.not_before,
-            not_after: certificate.not_after,
+    /// What the hub has to know, given the authorities that the certificate was found to lead to.
+    pub fn facts(self, issued_by: Vec<Chain>) -> CertificateFacts {
+        CertificateFacts {
+            sha1: self.thumbprints.sha1_hex,
+            sha256: self.thumbprints.sha256_hex,
+            common_name: self.common_name,
+            not_before: self.not_before,
+            not_after: self.not_after,
+            issuer: self.issuer,
+            issued_by,
         }
     }
 }
@@ -181,7 +185,7 @@ impl ClientCertVerifier for AnyClientCertificate {
 
 /// The content of the `AlgorithmIdentifier` of the certificate's public key, which is how the
 /// verification algorithms name the keys that they take.
-fn key_algorithm<'a>(certificate: &'a X509Certificate<'_>) -> Option<&'a [u8]> {
+pub(super) fn key_algorithm<'a>(certificate: &'a X509Certificate<'_>) -> Option<&'a [u8]> {
     let (_, key_info) = Any::from_der(certificate.public_key().raw).ok()?;
     let (_, algorithm) = Any::from_der(key_info.data).ok()?;
     Some(algorithm.data)
@@ -222,6 +226,7 @@ mod tests {
             common_name: Some("d1".to_owned()),
             not_before: Timestamp::from_unix_seconds(1_795_386_594),
             not_after: Timestamp::from_unix_seconds(2_426_106_594),
+            issuer: "O=Example, CN=d1".to_owned(),
         };
         assert_eq!(ClientCertificate::parse(&device()), Some(expected));
     }

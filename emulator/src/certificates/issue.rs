@@ -225,7 +225,7 @@ impl Name {
     }
 }
 
-fn generate_key(key_type: KeyType) -> Result<KeyPair, CertificateError> {
+pub(super) fn generate_key(key_type: KeyType) -> Result<KeyPair, CertificateError> {
     match key_type {
         KeyType::P256 => Ok(KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?),
         KeyType::Rsa2048 => {
@@ -258,13 +258,13 @@ fn tag(key: &KeyPair) -> String {
         .collect()
 }
 
-fn common_name(name: &str) -> rcgen::DistinguishedName {
+pub(super) fn common_name(name: &str) -> rcgen::DistinguishedName {
     let mut subject = rcgen::DistinguishedName::new();
     subject.push(DnType::CommonName, name);
     subject
 }
 
-fn date_time(at: Timestamp) -> OffsetDateTime {
+pub(super) fn date_time(at: Timestamp) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(at.unix_seconds()).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 

@@ -35,7 +35,7 @@ pub(crate) struct CliContext {
     pub(super) output: OutputFormat,
 }
 
-const DEFAULT_URL: &str = "http://127.0.0.1:8080";
+pub(super) const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
 impl CliContext {
     /// What the emulator says about itself.

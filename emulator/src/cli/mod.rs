@@ -1,5 +1,6 @@
 //! The command line: `serve`, and client commands with the words of `az iot hub`.
 
+mod certificate;
 mod certs;
 mod connection_string;
 mod context;
@@ -42,7 +43,9 @@ enum Command {
     Env(env::EnvCommand),
     /// Exit with 0 if a running emulator is ready.
     Healthcheck(healthcheck::HealthcheckCommand),
-    /// The certificate authority that clients have to trust.
+    /// Certificate authorities that devices' certificates may come from.
+    Certificate(certificate::CertificateCommand),
+    /// Certificates: the authority that clients have to trust, and devices' own.
     Certs(certs::CertsCommand),
     /// Device identities.
     DeviceIdentity(device_identity::DeviceIdentityCommand),
@@ -66,6 +69,7 @@ pub fn main() -> ExitCode {
         Some(Command::Serve(command)) => command.run(),
         Some(Command::Env(command)) => block_on(command.run()),
         Some(Command::Healthcheck(command)) => block_on(command.run()),
+        Some(Command::Certificate(command)) => block_on(command.run()),
         Some(Command::Certs(command)) => command.run(),
         Some(Command::DeviceIdentity(command)) => block_on(command.run()),
         Some(Command::ConnectionString(command)) => block_on(command.run()),

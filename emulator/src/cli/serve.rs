@@ -159,12 +159,21 @@ enum DurabilityArg {
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum KeyTypeArg {
+pub(super) enum KeyTypeArg {
     /// ECDSA on P-256.
     #[default]
     P256,
     /// RSA with 2048 bits, for stacks without ECDSA.
     Rsa2048,
+}
+
+impl From<KeyTypeArg> for KeyType {
+    fn from(argument: KeyTypeArg) -> Self {
+        match argument {
+            KeyTypeArg::P256 => Self::P256,
+            KeyTypeArg::Rsa2048 => Self::Rsa2048,
+        }
+    }
 }
 
 impl ServeCommand {
@@ -258,10 +267,7 @@ impl ServeCommand {
             },
             certificates: CertificateOptions {
                 dir: Some(certificate_dir),
-                key_type: match self.key_type {
-                    KeyTypeArg::P256 => KeyType::P256,
-                    KeyTypeArg::Rsa2048 => KeyType::Rsa2048,
-                },
+                key_type: self.key_type.into(),
                 names,
             },
             storage: match self.data_dir {

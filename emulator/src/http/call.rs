@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::IF_MATCH;
+use http::header::{AUTHORIZATION, IF_MATCH};
 use http::request::Parts;
 use hyper::body::Incoming;
 use iothub_hub::{CertificateFacts, Credentials, Cx, Hub, Principal};
@@ -15,7 +15,7 @@ use percent_encoding::percent_decode_str;
 
 use super::{auth, body};
 use crate::activity::{Operation, OperationKind};
-use crate::certificates::ClientCertificate;
+use crate::certificates::certificate_facts;
 use crate::handle::HubHandle;
 use crate::transport::Peer;
 
@@ -121,10 +121,15 @@ impl<'a> Call<'a> {
         Ok(caller)
     }
 
+    /// What the connection's certificate proves; of interest only where there is no token.
     fn certificate(&self) -> Option<CertificateFacts> {
+        if self.parts.headers.contains_key(AUTHORIZATION) {
+            return None;
+        }
         let tls = self.peer.tls.as_ref()?;
-        let certificate = ClientCertificate::parse(tls.certificates.first()?)?;
-        Some(certificate.into())
+        certificate_facts(&tls.certificates, || {
+            self.handle.inspect(Hub::trust_anchors)
+        })
     }
 
     fn check_api_version(&self) -> Result<(), Error> {

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use iothub_hub::{
-    CertificateFacts, ConnectRequest, Credentials, End, LockToken, SessionId, Settlement,
-};
+use iothub_hub::{ConnectRequest, Credentials, End, Hub, LockToken, SessionId, Settlement};
 use iothub_protocol::http::twin_error_body;
 use iothub_protocol::mqtt::codec::{DecodeError, decode_client, encode_server};
 use iothub_protocol::mqtt::packet::{
@@ -24,7 +22,7 @@ use super::refusal::connack_code;
 use super::session::{Request, Session, Violation, will_message};
 use super::{ForeignWill, Settings};
 use crate::activity::OperationKind;
-use crate::certificates::ClientCertificate;
+use crate::certificates::certificate_facts;
 use crate::handle::HubHandle;
 use crate::mailbox::{Mailbox, Step};
 use crate::throttling::Load;
@@ -289,14 +287,13 @@ async fn enter(
                 .map_err(|_| unauthorized("the password is not UTF-8".into()))?,
         ),
     };
+    // Read before the lock is taken: a certificate is work, and who has a token needs none.
     let certificate = match (&peer.tls, password) {
-        (Some(tls), None) => tls
-            .certificates
-            .first()
-            .and_then(|der| ClientCertificate::parse(der)),
+        (Some(tls), None) => {
+            certificate_facts(&tls.certificates, || handle.inspect(Hub::trust_anchors))
+        }
         (None, _) | (_, Some(_)) => None,
     };
-    let certificate = certificate.map(CertificateFacts::from);
     let credentials = match (password, &certificate) {
         (Some(token), _) => Credentials::Token(token),
         (None, Some(facts)) => Credentials::Certificate(facts),

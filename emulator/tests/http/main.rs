@@ -7,6 +7,7 @@
 )]
 
 mod c2d;
+mod certificates;
 mod client;
 mod configurations;
 mod control;

@@ -2,11 +2,6 @@
 // Who may connect, and what happens to a connection while it lives.
 
 const assert = require('node:assert/strict');
-const { execFileSync } = require('node:child_process');
-const { X509Certificate } = require('node:crypto');
-const { mkdtempSync, readFileSync, rmSync } = require('node:fs');
-const { tmpdir } = require('node:os');
-const { join } = require('node:path');
 const { test } = require('node:test');
 const { Client, Message, SharedAccessSignature } = require('azure-iot-device');
 const { Mqtt, MqttWs } = require('azure-iot-device-mqtt');
@@ -113,39 +108,5 @@ for (const transport of [Mqtt, MqttWs]) {
     assert.equal((await invoke(device.id, 'ping', {})).payload, 'pong');
     await client.sendEvent(new Message('back'));
     assert.deepEqual((await events(device.id)).map((event) => event.body), ['back']);
-  });
-}
-
-/** A self-signed client certificate made with openssl. */
-function certificate(t, name) {
-  const folder = mkdtempSync(join(tmpdir(), 'conformance-'));
-  t.after(() => rmSync(folder, { recursive: true }));
-  const [keyFile, certFile] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
-  execFileSync('openssl', [
-    'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2',
-    '-subj', `/CN=${name}`, '-keyout', keyFile, '-out', certFile,
-  ], { stdio: 'ignore' });
-  return { cert: readFileSync(certFile, 'utf8'), key: readFileSync(keyFile, 'utf8') };
-}
-
-for (const transport of [Mqtt, MqttWs]) {
-  test(`a certificate is known by its thumbprint over ${transport.name}`, async (t) => {
-    const deviceId = randomId();
-    const known = certificate(t, deviceId);
-    const primaryThumbprint = new X509Certificate(known.cert).fingerprint.replaceAll(':', '');
-    await registry.create({ deviceId, authentication: { x509Thumbprint: { primaryThumbprint } } });
-    const device = new Device(t, deviceId, {});
-    const connect = async (options) => {
-      const connectionString = `HostName=${hostName};DeviceId=${deviceId};x509=true`;
-      const client = device.keep(Client.fromConnectionString(connectionString, transport));
-      await client.setOptions(options);
-      await client.open();
-      return client;
-    };
-
-    await assert.rejects(connect(certificate(t, deviceId)), unauthorized);
-
-    await (await connect(known)).sendEvent(new Message('signed'));
-    assert.deepEqual((await events(deviceId)).map((event) => event.body), ['signed']);
   });
 }

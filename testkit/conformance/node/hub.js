@@ -185,6 +185,7 @@ module.exports = {
   LIMIT,
   connectionString,
   connections,
+  control,
   disconnected,
   drop,
   events,

@@ -7,10 +7,11 @@ import subprocess
 import time
 
 import pytest
-from azure.iot.device import IoTHubDeviceClient, X509
+import requests
+from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient, X509
 from azure.iot.device.exceptions import CredentialError
 
-from hub import EXPIRED, random_id, sas_token
+from hub import EXPIRED, LIMIT, random_id, sas_token
 
 TRANSPORTS = [
     pytest.param({}, id="mqtt"),
@@ -145,3 +146,154 @@ def test_another_certificate_is_refused(hub, registry, tmp_path):
             stranger.connect()
     finally:
         stranger.shutdown()
+
+
+def openssl(*arguments):
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+
+
+class Authority:
+    """A certificate authority made with openssl, as the guides to the real hub make one."""
+
+    def __init__(self, hub, folder, key="rsa:2048"):
+        self.name = random_id("py")
+        self.url = f"{hub.control}/certificates/{self.name}"
+        self.folder = folder
+        self.cert = folder / f"{self.name}.pem"
+        self.key = folder / f"{self.name}.key"
+        command = ["req", "-x509", "-newkey", key, "-nodes", "-days", "2"]
+        if key == "ec":
+            command += ["-pkeyopt", "ec_paramgen_curve:P-256"]
+        openssl(*command, "-subj", f"/CN={self.name}", "-keyout", self.key, "-out", self.cert)
+
+    def sign(self, name, *options):
+        """A certificate for `name`, of X.509 version 1 unless `options` say more, and its key."""
+        stem = self.folder / random_id("leaf")
+        request, key, cert = (stem.with_suffix(end) for end in (".csr", ".key", ".pem"))
+        subject = "/CN=" + name.replace("/", "\\/")
+        request_options = ["-newkey", "rsa:2048", "-nodes", "-subj", subject]
+        openssl("req", *request_options, "-keyout", key, "-out", request)
+        signer = ["-CA", self.cert, "-CAkey", self.key, "-CAcreateserial", "-days", "2"]
+        openssl("x509", "-req", "-in", request, *signer, *options, "-out", cert)
+        return cert, key
+
+    def intermediate(self):
+        """An authority that this one vouches for."""
+        extensions = self.folder / "ca.ext"
+        extensions.write_text("basicConstraints=critical,CA:TRUE")
+        authority = object.__new__(Authority)
+        authority.folder = self.folder
+        authority.cert, authority.key = self.sign(
+            random_id("intermediate"), "-extfile", str(extensions)
+        )
+        return authority
+
+    def register(self):
+        properties = {"certificate": self.cert.read_text()}
+        response = requests.put(self.url, json={"properties": properties}, timeout=LIMIT)
+        response.raise_for_status()
+        assert response.json()["properties"]["subject"] == f"CN={self.name}"
+
+    def prove_possession(self):
+        response = requests.post(f"{self.url}/generateVerificationCode", timeout=LIMIT)
+        response.raise_for_status()
+        resource = response.json()
+        proof, _ = self.sign(resource["properties"]["verificationCode"])
+        response = requests.post(
+            f"{self.url}/verify",
+            json={"certificate": proof.read_text()},
+            headers={"If-Match": resource["etag"]},
+            timeout=LIMIT,
+        )
+        response.raise_for_status()
+        assert response.json()["properties"]["isVerified"] is True
+
+
+@pytest.fixture
+def signed_device(hub, registry):
+    """Connects clients of one device that certificate authorities vouch for."""
+    device_id = random_id("py")
+    identity = registry.create_device_with_certificate_authority(device_id, "enabled")
+    assert identity.authentication.type == "certificateAuthority"
+    clients = []
+
+    def connect(cert, key, **options):
+        x509 = X509(str(cert), str(key))
+        client = IoTHubDeviceClient.create_from_x509_certificate(
+            x509, hub.hostname, device_id, **options
+        )
+        clients.append(client)
+        client.connect()
+        return client
+
+    connect.device_id = device_id
+    yield connect
+    for client in clients:
+        client.shutdown()
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("key", ["rsa:2048", "ec"])
+def test_an_authority_vouches_once_possession_of_its_key_is_proved(
+    hub, signed_device, tmp_path, key, transport
+):
+    authority = Authority(hub, tmp_path, key)
+    cert, key = authority.sign(signed_device.device_id)
+    with pytest.raises(CredentialError):
+        signed_device(cert, key, **transport)
+    authority.register()
+    with pytest.raises(CredentialError):
+        signed_device(cert, key, **transport)
+    authority.prove_possession()
+
+    signed_device(cert, key, **transport).send_message("vouched for")
+
+    (event,) = hub.events(signed_device.device_id)
+    assert event["body"] == "vouched for"
+    assert "x509" in event["annotations"]["iothub-connection-auth-method"].lower()
+
+
+def test_a_presented_intermediate_authority_leads_to_the_registered_one(
+    hub, signed_device, tmp_path
+):
+    authority = Authority(hub, tmp_path)
+    authority.register()
+    authority.prove_possession()
+    intermediate = authority.intermediate()
+    cert, key = intermediate.sign(signed_device.device_id)
+    with pytest.raises(CredentialError):
+        signed_device(cert, key)
+
+    chain = tmp_path / "chain.pem"
+    chain.write_text(cert.read_text() + intermediate.cert.read_text())
+
+    assert signed_device(chain, key).connected
+
+
+def test_a_certificate_in_anothers_name_is_refused(hub, signed_device, tmp_path):
+    authority = Authority(hub, tmp_path)
+    authority.register()
+    authority.prove_possession()
+
+    for name in [random_id("py"), signed_device.device_id.upper()]:
+        with pytest.raises(CredentialError):
+            signed_device(*authority.sign(name))
+
+
+def test_a_module_shows_a_certificate_with_both_its_names(hub, registry, tmp_path):
+    device_id = random_id("py")
+    registry.create_device_with_certificate_authority(device_id, "enabled")
+    registry.create_module_with_certificate_authority(device_id, "m1", "")
+    authority = Authority(hub, tmp_path)
+    authority.register()
+    authority.prove_possession()
+    cert, key = authority.sign(f"{device_id}/m1")
+    client = IoTHubModuleClient.create_from_x509_certificate(
+        X509(str(cert), str(key)), hub.hostname, device_id, "m1"
+    )
+
+    try:
+        client.connect()
+        assert client.connected
+    finally:
+        client.shutdown()

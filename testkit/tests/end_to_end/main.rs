@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod c2d;
+mod certificates;
 mod connections;
 mod determinism;
 mod expectations;

@@ -508,6 +508,8 @@ fn certificate(sha1: &str) -> CertificateFacts {
         common_name: Some("d1".into()),
         not_before: T0,
         not_after: T0 + secs(60),
+        issuer: "CN=d1".into(),
+        issued_by: Vec::new(),
     }
 }
 

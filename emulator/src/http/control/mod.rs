@@ -1,6 +1,7 @@
 //! The control API under `/_emulator`: for the people and tests that run the emulator. No
 //! credentials are asked for; what is done is done by [`Principal::operator`].
 
+mod certificates;
 mod clock;
 mod connections;
 mod cursor;
@@ -78,6 +79,18 @@ pub(super) fn router(handle: HubHandle, info: Arc<Info>) -> Router {
         )
         .route("/routing/test", post(routing::test))
         .route("/routing/log", get(routing::log))
+        .route("/certificates", get(certificates::list))
+        .route(
+            "/certificates/{name}",
+            get(certificates::show)
+                .put(certificates::put)
+                .delete(certificates::remove),
+        )
+        .route(
+            "/certificates/{name}/generateVerificationCode",
+            post(certificates::generate_verification_code),
+        )
+        .route("/certificates/{name}/verify", post(certificates::verify))
         .route("/not-emulated", get(not_emulated::show))
         .route("/throttles", get(throttles::show));
     Router::new()
