@@ -11,15 +11,21 @@ use iothub_protocol::{ClientId, Clock, http};
 
 use crate::client::Handle;
 use crate::credentials::Credentials;
+use crate::https::{Rest, RestAddress, RestSettings};
 use crate::transport::{Endpoint, Transport};
 use crate::trust::{ClientCertificate, Trust};
-use crate::{DeviceClient, Error, ErrorKind, ModuleClient, RetryPolicy, SystemClock};
+use crate::{
+    DeviceClient, Error, ErrorKind, HttpDeviceClient, HttpModuleClient, ModuleClient, RetryPolicy,
+    SystemClock,
+};
 
-/// Settles how a [`DeviceClient`] or [`ModuleClient`] connects.
-#[must_use = "nothing is connected before `connect`"]
+/// Settles how a client connects. A setting that does not concern a kind of client (the keep-alive
+/// of one over HTTPS) is without effect on it.
+#[must_use = "there is no client before `connect` or `build`"]
 pub struct ClientBuilder<C> {
     connection_string: String,
     address: Address,
+    rest_address: RestAddress,
     trust: Result<Trust, Error>,
     certificate: Option<ClientCertificate>,
     clock: Arc<dyn Clock>,
@@ -51,9 +57,7 @@ impl ClientBuilder<DeviceClient> {
                     .await
                     .map(DeviceClient::new)
             }
-            _ => Err(configuration(
-                "not a device's connection string (HostName, DeviceId and key)",
-            )),
+            _ => Err(configuration(NO_DEVICE)),
         }
     }
 }
@@ -70,9 +74,35 @@ impl ClientBuilder<ModuleClient> {
                     .await
                     .map(ModuleClient::new)
             }
-            _ => Err(configuration(
-                "not a module's connection string (HostName, DeviceId, ModuleId and key)",
-            )),
+            _ => Err(configuration(NO_MODULE)),
+        }
+    }
+}
+
+impl ClientBuilder<HttpDeviceClient> {
+    /// Makes the client; nothing is connected yet.
+    pub fn build(self) -> Result<HttpDeviceClient, Error> {
+        let connection_string = self.parse()?;
+        match connection_string.client() {
+            Some(client) if client.module.is_none() => {
+                let settings = self.rest_settings(&connection_string, client.clone())?;
+                Rest::new(settings).map(HttpDeviceClient::from_rest)
+            }
+            _ => Err(configuration(NO_DEVICE)),
+        }
+    }
+}
+
+impl ClientBuilder<HttpModuleClient> {
+    /// Makes the client; nothing is connected yet.
+    pub fn build(self) -> Result<HttpModuleClient, Error> {
+        let connection_string = self.parse()?;
+        match connection_string.client() {
+            Some(client) if client.module.is_some() => {
+                let settings = self.rest_settings(&connection_string, client.clone())?;
+                Rest::new(settings).map(HttpModuleClient::from_rest)
+            }
+            _ => Err(configuration(NO_MODULE)),
         }
     }
 }
@@ -82,6 +112,7 @@ impl<C> ClientBuilder<C> {
         Self {
             connection_string: connection_string.to_owned(),
             address: Address::MqttsPort(8883),
+            rest_address: RestAddress::HttpsPort(443),
             trust: Ok(Trust::default()),
             certificate: None,
             clock: Arc::new(SystemClock),
@@ -122,6 +153,27 @@ impl<C> ClientBuilder<C> {
     /// that.
     pub fn plain_websocket_address(mut self, address: impl Into<String>) -> Self {
         self.address = Address::PlainWebSocket(address.into());
+        self
+    }
+
+    /// Speaks HTTPS on this port of the connection string's host; 443 unless said. This is the way
+    /// of [`HttpDeviceClient`] and [`HttpModuleClient`], and that of file uploads for all devices.
+    pub fn https_port(mut self, port: u16) -> Self {
+        self.rest_address = RestAddress::HttpsPort(port);
+        self
+    }
+
+    /// Speaks HTTPS to `host:port`, whatever host the connection string names.
+    pub fn https_address(mut self, address: impl Into<String>) -> Self {
+        self.rest_address = RestAddress::Https(address.into());
+        self
+    }
+
+    /// Speaks HTTP in the clear to `host:port`. Only an emulator listens like that, and no
+    /// certificate is shown there; the files themselves go to the blob storage over HTTPS all the
+    /// same.
+    pub fn http_address(mut self, address: impl Into<String>) -> Self {
+        self.rest_address = RestAddress::Http(address.into());
         self
     }
 
@@ -184,14 +236,31 @@ impl<C> ClientBuilder<C> {
         })
     }
 
+    /// What the way over HTTPS is made of.
+    fn rest_settings(
+        &self,
+        connection_string: &ConnectionString,
+        client: ClientId,
+    ) -> Result<RestSettings, Error> {
+        if connection_string.credential == Credential::X509 && self.certificate.is_none() {
+            return Err(configuration("x509=true needs a certificate with its key"));
+        }
+        Ok(RestSettings {
+            base: self.rest_address.base(connection_string.connect_host())?,
+            credentials: Credentials::new(connection_string, &client, self.token_lifetime),
+            client,
+            trust: self.trust.clone()?,
+            certificate: self.certificate.clone(),
+            clock: self.clock.clone(),
+        })
+    }
+
     async fn open(
         self,
         connection_string: &ConnectionString,
         client: ClientId,
     ) -> Result<Handle, Error> {
-        if connection_string.credential == Credential::X509 && self.certificate.is_none() {
-            return Err(configuration("x509=true needs a certificate with its key"));
-        }
+        let rest_settings = self.rest_settings(connection_string, client.clone())?;
         if !(1..=u64::from(u16::MAX)).contains(&self.keep_alive.as_secs()) {
             return Err(configuration("the keep-alive is 1 to 65535 seconds"));
         }
@@ -212,7 +281,7 @@ impl<C> ClientBuilder<C> {
             user_name: user_name.to_string(),
             keep_alive: self.keep_alive,
         };
-        Handle::connect(transport, credentials, self.clock, self.retry).await
+        Handle::connect(transport, credentials, self.retry, rest_settings).await
     }
 }
 
@@ -255,6 +324,8 @@ fn configuration(what: &str) -> Error {
     Error::new(ErrorKind::Configuration(what.to_owned()))
 }
 
+const NO_DEVICE: &str = "not a device's connection string (HostName, DeviceId and key)";
+const NO_MODULE: &str = "not a module's connection string (HostName, DeviceId, ModuleId and key)";
 const CLIENT_TYPE: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
 #[cfg(test)]

@@ -1,20 +1,22 @@
 //! [`DeviceClient`] and [`ModuleClient`]: handles of a connection task.
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use iothub_protocol::message::MAX_TELEMETRY_SIZE;
 use iothub_protocol::mqtt::topic::{DeviceTopic, Feature};
 use iothub_protocol::property_bag::SystemProperty;
-use iothub_protocol::{ClientId, Clock, Message};
+use iothub_protocol::{ClientId, Message};
 use serde_json::Value;
-use tokio::sync::{Mutex, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, OnceCell, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::c2d::{self, Receipt};
+use crate::c2d::{self, Delivery, Receipt};
 use crate::connection::{Calls, Connection};
 use crate::credentials::Credentials;
+use crate::https::{Rest, RestSettings, Source};
 use crate::methods::{self, Handler, Handlers};
 use crate::operation::{Command, Done, Operation};
 use crate::retry::Schedule;
@@ -23,7 +25,7 @@ use crate::transport::Transport;
 use crate::twin::{self, DesiredFeed};
 use crate::{
     ClientBuilder, ConnectionState, ConnectionStates, DesiredUpdate, DesiredUpdates, Error,
-    ErrorKind, Messages, MethodCall, MethodResponse, RetryPolicy, Twin,
+    ErrorKind, InputMessages, Messages, MethodCall, MethodResponse, RetryPolicy, StorageInfo, Twin,
 };
 
 /// A device of a hub. Cheap to clone; clones share one connection, which ends with
@@ -136,7 +138,50 @@ macro_rules! common_operations {
 common_operations!(DeviceClient);
 common_operations!(ModuleClient);
 
+impl DeviceClient {
+    /// Uploads a file to the hub's blob storage, over HTTPS: asks for a place, writes it there (in
+    /// blocks when it is over 4 MiB), and tells the hub how that went.
+    pub async fn upload_file(&self, name: &str, content: impl Into<Bytes>) -> Result<(), Error> {
+        let source = Source::Bytes(content.into());
+        self.handle.rest().await?.upload(name, source).await
+    }
+
+    /// As [`Self::upload_file`], with the content of the file at `path`, which is read as it is
+    /// sent.
+    pub async fn upload_file_from(&self, name: &str, path: impl AsRef<Path>) -> Result<(), Error> {
+        let source = Source::open(path.as_ref()).await?;
+        self.handle.rest().await?.upload(name, source).await
+    }
+
+    /// The first step of an upload by itself: a place for a file, to be written with other means.
+    /// [`Self::notify_blob_upload_status`] has to follow.
+    pub async fn get_storage_info_for_blob(&self, name: &str) -> Result<StorageInfo, Error> {
+        self.handle.rest().await?.get_storage_info(name).await
+    }
+
+    /// The last step of an upload by itself: tells the hub how it went, with the status that the
+    /// storage answered and a few words.
+    pub async fn notify_blob_upload_status(
+        &self,
+        correlation_id: &str,
+        is_success: bool,
+        status_code: u16,
+        status_description: &str,
+    ) -> Result<(), Error> {
+        let rest = self.handle.rest().await?;
+        rest.notify_upload(correlation_id, is_success, status_code, status_description)
+            .await
+    }
+}
+
 impl ModuleClient {
+    /// Receives messages for the module's inputs, in the place of an earlier receiver. A hub itself
+    /// sends none; an edge's hub does, along its routes (`spec/device.md` 10).
+    pub async fn input_messages(&self) -> Result<InputMessages, Error> {
+        let (deliveries, receipts) = self.handle.receive(Feature::Inputs).await?;
+        Ok(InputMessages::new(deliveries, receipts))
+    }
+
     /// As [`Self::send_telemetry`], to an output of the module (`$.on`, `spec/device.md` 4.3).
     pub async fn send_to_output(&self, output: &str, mut message: Message) -> Result<(), Error> {
         message
@@ -176,6 +221,8 @@ struct Shared {
     handlers: Arc<Handlers>,
     /// Keeps nothing alive: updates end with the task, not with the handle.
     desired: broadcast::WeakSender<DesiredUpdate>,
+    rest_settings: RestSettings,
+    rest: OnceCell<Rest>,
     /// Awaited by whoever closes the client first.
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -185,9 +232,10 @@ impl Handle {
     pub(crate) async fn connect(
         transport: Transport,
         credentials: Credentials,
-        clock: Arc<dyn Clock>,
         retry: RetryPolicy,
+        rest_settings: RestSettings,
     ) -> Result<Self, Error> {
+        let clock = rest_settings.clock.clone();
         let client = transport.client.clone();
         let handlers = Arc::new(Handlers::default());
         let (command_sender, commands) = mpsc::channel(WINDOW);
@@ -219,6 +267,8 @@ impl Handle {
             state,
             handlers,
             desired,
+            rest_settings,
+            rest: OnceCell::new(),
             task: Mutex::new(Some(task)),
         };
         let handle = Self {
@@ -286,14 +336,29 @@ impl Handle {
     }
 
     async fn messages(&self) -> Result<Messages, Error> {
-        let filter = Feature::C2d.to_filter(&self.shared.client);
+        let (deliveries, receipts) = self.receive(Feature::C2d).await?;
+        Ok(Messages::new(deliveries, receipts))
+    }
+
+    async fn receive(
+        &self,
+        feature: Feature,
+    ) -> Result<(mpsc::Receiver<Delivery>, mpsc::Sender<Receipt>), Error> {
+        let filter = feature.to_filter(&self.shared.client);
         if !rumqttc::valid_filter(&filter) {
             let what = "messages for a name with + or # cannot be subscribed to".into();
             return Err(Error::new(ErrorKind::Configuration(what)));
         }
         let (sender, deliveries) = mpsc::channel(c2d::BACKLOG);
-        self.ask(|done| Command::Receive(sender, done)).await?;
-        Ok(Messages::new(deliveries, self.shared.receipts.clone()))
+        self.ask(|done| Command::Receive(feature, sender, done))
+            .await?;
+        Ok((deliveries, self.shared.receipts.clone()))
+    }
+
+    /// The way over HTTPS, made when it is first needed.
+    async fn rest(&self) -> Result<&Rest, Error> {
+        let settings = || async { Rest::new(self.shared.rest_settings.clone()) };
+        self.shared.rest.get_or_try_init(settings).await
     }
 
     async fn close(&self) {

@@ -6,8 +6,8 @@ use iothub_protocol::connection_string::{ConnectionString, Credential};
 use iothub_protocol::sas::{self, SymmetricKey};
 use iothub_protocol::{ClientId, Timestamp};
 
-/// Gives the password of each CONNECT.
-#[derive(Debug)]
+/// Gives the password of each CONNECT, and the token of each request.
+#[derive(Clone, Debug)]
 pub(crate) enum Credentials {
     /// Signs a token for each connection.
     Key {

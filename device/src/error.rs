@@ -39,6 +39,15 @@ pub enum ErrorKind {
         /// What the hub takes.
         limit: usize,
     },
+    /// The blob storage refused a part of a file.
+    StorageRefused {
+        /// The status, as in HTTP.
+        status: u16,
+        /// The storage's code for it, or what it said.
+        message: String,
+    },
+    /// A local file cannot be uploaded.
+    File(String),
     /// The hub sent something that does not fit.
     UnexpectedAnswer(String),
     /// The client was closed.
@@ -110,6 +119,8 @@ impl Error {
             | ErrorKind::Refused(_)
             | ErrorKind::SubscriptionRefused
             | ErrorKind::TooLarge { .. }
+            | ErrorKind::StorageRefused { .. }
+            | ErrorKind::File(_)
             | ErrorKind::UnexpectedAnswer(_) => false,
         }
     }
@@ -132,6 +143,10 @@ impl fmt::Display for Error {
             ErrorKind::TooLarge { size, limit } => {
                 write!(f, "a message of {size} bytes, where the hub takes {limit}")
             }
+            ErrorKind::StorageRefused { status, message } => {
+                write!(f, "the blob storage refused: status {status}: {message}")
+            }
+            ErrorKind::File(what) => write!(f, "{what}"),
             ErrorKind::UnexpectedAnswer(what) => write!(f, "unexpected answer of the hub: {what}"),
             ErrorKind::Closed => write!(f, "the client is closed"),
         }

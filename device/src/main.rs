@@ -3,6 +3,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -29,7 +30,11 @@ Usage: simulated-device [CONNECTION_STRING] [OPTIONS]
   --mqtt-address H:P      MQTT over plain TCP [env: IOTHUB_MQTT_ADDRESS]
   --mqtts-port PORT       TLS on another port than 8883 [env: IOTHUB_MQTTS_PORT]
   --websocket-port PORT   MQTT over WebSocket over TLS [env: IOTHUB_WEBSOCKET_PORT]
+  --https-port PORT       for files, HTTPS on another port than 443 [env: IOTHUB_HTTPS_PORT]
   --ca-file FILE          trust this certificate authority [env: IOTHUB_CA_FILE]
+  --certificate FILE      show this certificate (PEM), for x509=true [env: IOTHUB_CERTIFICATE]
+  --key FILE              the certificate's key (PEM) [env: IOTHUB_CERTIFICATE_KEY]
+  --upload FILE           upload a file first
 ";
 
 #[tokio::main(flavor = "current_thread")]
@@ -49,11 +54,18 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let builder = arguments.builder()?;
     let device = tokio::select! {
-        device = arguments.builder().connect() => device.map_err(explain)?,
+        device = builder.connect() => device.map_err(explain)?,
         () = stop_requested() => return Ok(()),
     };
     say(&format!("{} is connected. Ctrl-C ends it.", device.id()))?;
+    if let Some(file) = &arguments.upload {
+        tokio::select! {
+            uploaded = upload(&device, file) => uploaded?,
+            () = stop_requested() => return Ok(()),
+        }
+    }
     let (interval, interval_changes) = watch::channel(arguments.interval);
     answer_methods(&device, interval).await?;
 
@@ -74,6 +86,18 @@ fn explain(error: iothub_device::Error) -> anyhow::Error {
         _ => return error.into(),
     };
     anyhow::Error::new(error).context(format!("not connected ({advice})"))
+}
+
+/// Uploads a file under its own name.
+async fn upload(device: &DeviceClient, file: &str) -> anyhow::Result<()> {
+    let name = Path::new(file).file_name().and_then(|name| name.to_str());
+    let name = name.with_context(|| format!("{file:?} names no file"))?;
+    device
+        .upload_file_from(name, file)
+        .await
+        .map_err(explain)
+        .with_context(|| format!("upload {file}"))?;
+    say(&format!("file      {name} is uploaded"))
 }
 
 /// Answers `SetTelemetryInterval`; anything else is answered with 404.
@@ -213,7 +237,11 @@ struct Arguments {
     mqtt_address: Option<String>,
     mqtts_port: Option<u16>,
     websocket_port: Option<u16>,
+    https_port: Option<u16>,
     ca_file: Option<String>,
+    certificate: Option<String>,
+    key: Option<String>,
+    upload: Option<String>,
 }
 
 impl Arguments {
@@ -236,7 +264,11 @@ impl Arguments {
             mqtt_address: environment("IOTHUB_MQTT_ADDRESS"),
             mqtts_port: port("IOTHUB_MQTTS_PORT")?,
             websocket_port: port("IOTHUB_WEBSOCKET_PORT")?,
+            https_port: port("IOTHUB_HTTPS_PORT")?,
             ca_file: environment("IOTHUB_CA_FILE"),
+            certificate: environment("IOTHUB_CERTIFICATE"),
+            key: environment("IOTHUB_CERTIFICATE_KEY"),
+            upload: None,
         };
         while let Some(argument) = arguments.next() {
             let mut value = || {
@@ -256,7 +288,11 @@ impl Arguments {
                 "--mqtt-address" => parsed.mqtt_address = Some(value()?),
                 "--mqtts-port" => parsed.mqtts_port = Some(number(&argument, &value()?)?),
                 "--websocket-port" => parsed.websocket_port = Some(number(&argument, &value()?)?),
+                "--https-port" => parsed.https_port = Some(number(&argument, &value()?)?),
                 "--ca-file" => parsed.ca_file = Some(value()?),
+                "--certificate" => parsed.certificate = Some(value()?),
+                "--key" => parsed.key = Some(value()?),
+                "--upload" => parsed.upload = Some(value()?),
                 text if text.starts_with('-') => bail!("unknown option {text}"),
                 text => connection_string = Some(text.into()),
             }
@@ -267,7 +303,7 @@ impl Arguments {
         Ok(Some(parsed))
     }
 
-    fn builder(&self) -> iothub_device::ClientBuilder<DeviceClient> {
+    fn builder(&self) -> anyhow::Result<iothub_device::ClientBuilder<DeviceClient>> {
         let mut builder = DeviceClient::builder(&self.connection_string).retry(self.retry());
         if let Some(address) = &self.mqtt_address {
             builder = builder.mqtt_address(address);
@@ -276,10 +312,18 @@ impl Arguments {
         } else if let Some(port) = self.mqtts_port {
             builder = builder.mqtts_port(port);
         }
+        if let Some(port) = self.https_port {
+            builder = builder.https_port(port);
+        }
         if let Some(file) = &self.ca_file {
             builder = builder.ca_file(file);
         }
-        builder
+        if let Some(certificate) = &self.certificate {
+            let key = self.key.as_ref().context("--certificate needs its --key")?;
+            let read = |file: &String| std::fs::read(file).with_context(|| format!("read {file}"));
+            builder = builder.certificate(read(certificate)?, read(key)?);
+        }
+        Ok(builder)
     }
 
     /// About one attempt a second while the hub is not there yet.
@@ -390,5 +434,8 @@ mod tests {
             let error = parse(arguments, &[]).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
+        let half = parse(&["cs", "--certificate", "d1.pem"], &[]).unwrap();
+        let error = half.unwrap().builder().err().unwrap().to_string();
+        assert!(error.contains("--certificate needs its --key"), "{error}");
     }
 }

@@ -17,8 +17,9 @@ pub(crate) enum Command {
     Perform(Operation),
     /// Have the hub send what belongs to a feature; done when the hub granted it.
     Subscribe(Feature, Done<()>),
-    /// As `Subscribe`, for cloud-to-device messages, which go to this channel from now on.
-    Receive(mpsc::Sender<Delivery>, Done<()>),
+    /// As `Subscribe`, for cloud-to-device messages or those for inputs, which go to this channel
+    /// from now on.
+    Receive(Feature, mpsc::Sender<Delivery>, Done<()>),
 }
 
 /// Something that the hub answers. Begun anew on the next connection when one is lost.

@@ -27,6 +27,7 @@ pub(crate) struct Session {
     operations: BTreeMap<u64, Operation>,
     subscriptions: Vec<Subscription>,
     messages: Option<mpsc::Sender<Delivery>>,
+    inputs: Option<mpsc::Sender<Delivery>>,
     desired: DesiredFeed,
     link: Link,
 }
@@ -104,6 +105,7 @@ impl Session {
             operations: BTreeMap::new(),
             subscriptions: Vec::new(),
             messages: None,
+            inputs: None,
             desired,
             link: Link::default(),
         }
@@ -138,12 +140,16 @@ impl Session {
         match command {
             Command::Perform(operation) => self.perform(operation),
             Command::Subscribe(feature, done) => self.subscribe(feature, Some(done)),
-            Command::Receive(messages, done) => {
-                self.messages = Some(messages);
+            Command::Receive(feature, receiver, done) => {
+                if feature == Feature::Inputs {
+                    self.inputs = Some(receiver);
+                } else {
+                    self.messages = Some(receiver);
+                }
                 for delivery in std::mem::take(&mut self.link.early) {
                     self.hand_over(delivery);
                 }
-                self.subscribe(Feature::C2d, Some(done));
+                self.subscribe(feature, Some(done));
             }
         }
     }
@@ -194,14 +200,17 @@ impl Session {
             tracing::warn!(topic, "a message on a topic that is not known");
             None
         });
-        if let Some(HubTopic::C2d { bag, .. }) = topic {
-            self.deliver(
-                Message {
-                    properties: bag,
-                    body: payload,
-                },
-                packet_id,
-            );
+        let (topic, input, bag) = match topic {
+            Some(HubTopic::C2d { bag, .. }) => (None, None, Some(bag)),
+            Some(HubTopic::Input { input, bag, .. }) => (None, Some(input), Some(bag)),
+            other => (other, None, None),
+        };
+        if let Some(properties) = bag {
+            let message = Message {
+                properties,
+                body: payload,
+            };
+            self.deliver(input, message, packet_id);
             return None;
         }
         if let Some(packet_id) = packet_id {
@@ -226,10 +235,7 @@ impl Session {
                 Some(properties) => self.desired.changed(properties),
                 None => tracing::warn!(version, "desired properties that cannot be read"),
             },
-            HubTopic::C2d { .. } => unreachable!("delivered above"),
-            HubTopic::Input { input, .. } => {
-                tracing::warn!(input, "messages to module inputs are not received");
-            }
+            HubTopic::C2d { .. } | HubTopic::Input { .. } => unreachable!("delivered above"),
         }
         None
     }
@@ -270,6 +276,7 @@ impl Session {
             }
         }
         self.messages = None;
+        self.inputs = None;
     }
 
     /// What is to be sent, in order.
@@ -388,17 +395,25 @@ impl Session {
     }
 
     /// Hands a message to the application, who acknowledges it by taking it.
-    fn deliver(&mut self, message: Message, packet_id: Option<u16>) {
+    fn deliver(&mut self, input: Option<String>, message: Message, packet_id: Option<u16>) {
         let receipt = packet_id.map(|packet_id| Receipt {
             link: self.link.number,
             packet_id,
         });
-        self.hand_over(Delivery { message, receipt });
+        self.hand_over(Delivery {
+            input,
+            message,
+            receipt,
+        });
     }
 
     /// Gives a message to the application, or keeps it until there is one that takes it.
     fn hand_over(&mut self, delivery: Delivery) {
-        let refused = match &self.messages {
+        let receiver = match &delivery.input {
+            None => &self.messages,
+            Some(_) => &self.inputs,
+        };
+        let refused = match receiver {
             Some(messages) => match messages.try_send(delivery) {
                 Ok(()) => return,
                 Err(TrySendError::Full(_)) => None,
@@ -414,7 +429,7 @@ impl Session {
                 early.push(delivery);
             }
             // Not acknowledged: the hub keeps it (`spec/device.md` 5.3).
-            Some(_) | None => tracing::warn!("a cloud-to-device message that nobody takes"),
+            Some(_) | None => tracing::warn!("a message that nobody takes"),
         }
     }
 

@@ -1,6 +1,5 @@
 //! MQTT over TLS, plain TCP or WebSocket: where to connect, and what a failure means.
 
-use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +7,9 @@ use iothub_protocol::ClientId;
 use rumqttc::{
     ConnectReturnCode, ConnectionError, MqttOptions, StateError, TlsConfiguration, TlsError,
 };
-use tokio_rustls::rustls::{self, ClientConfig};
+use tokio_rustls::rustls::ClientConfig;
 
+use crate::trust::is_untrusted;
 use crate::{ConnectRefusal, Error, ErrorKind};
 
 /// How the hub is reached.
@@ -136,25 +136,6 @@ impl Endpoint {
     }
 }
 
-/// Whether the reason, however deep, is a certificate.
-fn is_untrusted(error: &ConnectionError) -> bool {
-    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(error) = next {
-        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
-            return true;
-        }
-        // An IO error hides the error that it carries from `source`.
-        let carried = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        next = match carried {
-            Some(carried) => Some(carried),
-            None => error.source(),
-        };
-    }
-    false
-}
-
 const PATH: &str = "/$iothub/websocket";
 /// More than any message of the hub has: twins with 64 KiB, method calls with 128 KiB, and telemetry
 /// with 256 KiB, each with its topic.
@@ -162,6 +143,10 @@ const LARGEST_PACKET: usize = 512 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
+
+    use tokio_rustls::rustls;
+
     use super::*;
 
     fn transport(endpoint: Endpoint) -> Transport {

@@ -1,12 +1,13 @@
 //! Which certificates are believed, and which one is shown.
 
+use std::error::Error as StdError;
 use std::path::Path;
 use std::sync::Arc;
 
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
 use crate::{Error, ErrorKind};
 
@@ -94,6 +95,35 @@ impl ClientCertificate {
             .map_err(|error| unusable("the key of the client certificate", error))?;
         Ok((chain, key))
     }
+}
+
+/// For connections in the clear, which show and check nothing.
+pub(crate) fn trusting_nobody() -> Arc<ClientConfig> {
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the ring provider has suites for TLS 1.2 and 1.3")
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    Arc::new(config)
+}
+
+/// Whether the reason, however deep, is a certificate.
+pub(crate) fn is_untrusted(error: &(dyn StdError + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
+            return true;
+        }
+        // An IO error hides the error that it carries from `source`.
+        let carried = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        next = match carried {
+            Some(carried) => Some(carried),
+            None => error.source(),
+        };
+    }
+    false
 }
 
 fn unusable(what: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {

@@ -419,6 +419,7 @@ impl TestHub {
         }
         builder
             .mqtt_address(format!("127.0.0.1:{}", self.ports.mqtt))
+            .https_address(format!("127.0.0.1:{}", self.ports.https))
             .ca_pem(self.ca_pem.clone())
             .clock(self.clock().shared())
             .keep_alive(KEEP_ALIVE)

@@ -11,8 +11,12 @@ struct Fixture {
 }
 
 fn connected() -> Fixture {
+    connected_as("d1")
+}
+
+fn connected_as(client: &str) -> Fixture {
     let (sender, desired) = broadcast::channel(8);
-    let client = ClientId::parse("d1").unwrap();
+    let client = ClientId::parse(client).unwrap();
     let mut session = Session::new(client, DesiredFeed::new(sender));
     session.begin_link();
     Fixture {
@@ -241,7 +245,7 @@ fn cloud_message_is_acknowledged_by_its_receipt_alone() {
     let (done, _granted) = oneshot::channel();
     fixture
         .session
-        .handle_command(Command::Receive(sender, done));
+        .handle_command(Command::Receive(Feature::C2d, sender, done));
     fixture.write();
 
     fixture.receive("devices/d1/messages/devicebound/%24.to=x&a=b", "hi");
@@ -260,6 +264,33 @@ fn cloud_message_is_acknowledged_by_its_receipt_alone() {
 }
 
 #[test]
+fn message_for_an_input_goes_to_those_who_receive_inputs() {
+    let mut fixture = connected_as("d1/m1");
+    let [(inputs, mut input_messages), (messages, mut cloud_messages)] =
+        [mpsc::channel(1), mpsc::channel(1)];
+    for (feature, sender) in [(Feature::Inputs, inputs), (Feature::C2d, messages)] {
+        let (done, _granted) = oneshot::channel();
+        let command = Command::Receive(feature, sender, done);
+        fixture.session.handle_command(command);
+    }
+    assert_eq!(
+        fixture.write()[0],
+        Outgoing::Subscribe {
+            filter: "devices/d1/modules/m1/inputs/#".into()
+        }
+    );
+
+    fixture.receive("devices/d1/modules/m1/inputs/in1/%24.cdid=d2&a=b", "hi");
+
+    let delivery = input_messages.try_recv().unwrap();
+    assert_eq!(delivery.input.as_deref(), Some("in1"));
+    assert_eq!(delivery.message.properties.get("a").as_deref(), Some("b"));
+    assert!(cloud_messages.try_recv().is_err());
+    fixture.session.handle_receipt(delivery.receipt.unwrap());
+    assert_eq!(fixture.write(), [Outgoing::Acknowledge { packet_id: 7 }]);
+}
+
+#[test]
 fn cloud_message_that_comes_early_waits_for_the_application() {
     let mut fixture = connected();
 
@@ -270,7 +301,7 @@ fn cloud_message_that_comes_early_waits_for_the_application() {
     let (done, _granted) = oneshot::channel();
     fixture
         .session
-        .handle_command(Command::Receive(sender, done));
+        .handle_command(Command::Receive(Feature::C2d, sender, done));
 
     let delivery = deliveries.try_recv().unwrap();
     assert_eq!(delivery.message.body, "again");
@@ -289,7 +320,7 @@ fn cloud_message_of_a_lost_connection_is_not_kept() {
     let (done, _granted) = oneshot::channel();
     fixture
         .session
-        .handle_command(Command::Receive(sender, done));
+        .handle_command(Command::Receive(Feature::C2d, sender, done));
     assert!(deliveries.try_recv().is_err());
 }
 

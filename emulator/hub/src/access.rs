@@ -292,6 +292,28 @@ impl Hub {
         credentials: Credentials<'_>,
     ) -> Result<Principal, Error> {
         self.check_is_ours(host)?;
+        self.authenticate_client_by(now, Some(host), client, credentials)
+    }
+
+    /// As [`Self::authenticate_client`], where the name that the client used cannot be told: behind
+    /// a gateway or a forwarder it differs from the hub's, so that only configured names bind the
+    /// token's host (`spec/device.md` 1.4).
+    pub fn authenticate_client_anywhere(
+        &self,
+        now: Timestamp,
+        client: &ClientId,
+        credentials: Credentials<'_>,
+    ) -> Result<Principal, Error> {
+        self.authenticate_client_by(now, None, client, credentials)
+    }
+
+    fn authenticate_client_by(
+        &self,
+        now: Timestamp,
+        host: Option<&str>,
+        client: &ClientId,
+        credentials: Credentials<'_>,
+    ) -> Result<Principal, Error> {
         let identity = self
             .registry
             .find(client)
@@ -318,11 +340,12 @@ impl Hub {
     fn client_by_token(
         &self,
         now: Timestamp,
-        host: &str,
+        host: Option<&str>,
         identity: &Identity,
         text: &str,
     ) -> Result<Principal, Error> {
         let token = parse_token(text)?;
+        let host = host.unwrap_or_else(|| token_host(&token));
         let client = &identity.client;
         let wanted = resource_path(client);
         // The host is a question of its own.

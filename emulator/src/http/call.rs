@@ -112,7 +112,7 @@ impl<'a> Call<'a> {
             (credentials, _) => credentials,
         };
         let caller = hub
-            .authenticate_client(now, self.host(), client, credentials)
+            .authenticate_client_anywhere(now, client, credentials)
             .map_err(|error| match error.code {
                 ErrorCode::DeviceDisabled => Error::new(ErrorCode::DeviceNotFound, error.detail),
                 _ => error,

@@ -459,6 +459,28 @@ fn a_token_is_for_the_name_that_its_user_connected_to() {
 }
 
 #[test]
+fn behind_a_gateway_a_token_is_for_the_hubs_own_name() {
+    let anywhere = |hub: &Fixture, host: &str| {
+        let resource = format!("{host}/devices/d1");
+        let token = sign(&resource, T0 + secs(60), None, &hub.key("d1"));
+        let credentials = Credentials::Token(&token);
+        hub.hub
+            .authenticate_client_anywhere(T0, &client("d1"), credentials)
+            .is_ok()
+    };
+    let unnamed = fixture().device("d1");
+    let host_names = vec![HOST.into()];
+    let named = Fixture::with(HubConfig {
+        host_names,
+        ..config()
+    })
+    .device("d1");
+
+    assert!(anywhere(&unnamed, HOST) && anywhere(&unnamed, "other.example"));
+    assert!(anywhere(&named, HOST) && !anywhere(&named, "other.example"));
+}
+
+#[test]
 fn unknown_and_disabled_clients_are_refused() {
     let mut hub = fixture().device("d1").module("d1/m1");
     let nobody = sign(

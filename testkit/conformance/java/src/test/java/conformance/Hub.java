@@ -1,5 +1,6 @@
 package conformance;
 
+import com.google.gson.Gson;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
@@ -127,10 +128,19 @@ final class Hub {
         return REGISTRY.getDevice(deviceId).getCloudToDeviceMessageCount();
     }
 
-    private static String control(String verb, String path) throws Exception {
-        return send(HttpRequest.newBuilder(uri("_emulator/" + path))
-            .method(verb, HttpRequest.BodyPublishers.noBody())
-            .build());
+    /** Asks the control API for something; answers the body. */
+    static String control(String verb, String path) throws Exception {
+        return control(verb, path, HttpRequest.BodyPublishers.noBody());
+    }
+
+    /** As {@link #control(String, String)}, with a JSON body. */
+    static String control(String verb, String path, Object body) throws Exception {
+        return control(verb, path, HttpRequest.BodyPublishers.ofString(new Gson().toJson(body)));
+    }
+
+    private static String control(String verb, String path, HttpRequest.BodyPublisher body)
+            throws Exception {
+        return send(HttpRequest.newBuilder(uri("_emulator/" + path)).method(verb, body).build());
     }
 
     private static URI uri(String path) {
