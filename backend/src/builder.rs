@@ -8,9 +8,12 @@ use iothub_protocol::{Clock, Timestamp};
 use serde_json::Value;
 
 use crate::credentials::Credentials;
-use crate::transport::Transport;
+use crate::transport::{Call, Transport};
 use crate::trust::{self, Trust};
-use crate::{Error, ErrorKind, Events, Methods, Registry, SystemClock, Twins};
+use crate::{
+    C2d, Configurations, DigitalTwins, Error, ErrorKind, Events, Feedback, FileNotifications, Jobs,
+    Methods, OnBehalf, Query, Registry, RegistryJobs, SystemClock, Twins,
+};
 
 /// A hub as its back end sees it. Cheap to clone; clones share connections and token.
 #[derive(Clone)]
@@ -48,6 +51,51 @@ impl Backend {
     /// Direct methods.
     pub fn methods(&self) -> Methods<'_> {
         Methods::new(&self.transport)
+    }
+
+    /// Cloud-to-device messages: sending and purging.
+    pub fn c2d(&self) -> C2d<'_> {
+        C2d::new(&self.transport)
+    }
+
+    /// What became of cloud-to-device messages that asked for it.
+    pub fn feedback(&self) -> Feedback<'_> {
+        Feedback::new(&self.transport)
+    }
+
+    /// Which files devices have uploaded.
+    pub fn file_notifications(&self) -> FileNotifications<'_> {
+        FileNotifications::new(&self.transport)
+    }
+
+    /// Asks the hub in its query language.
+    pub fn query(&self, text: impl Into<String>) -> Query<'_> {
+        Query::new(&self.transport, text.into())
+    }
+
+    /// Jobs that update twins or call methods of many devices.
+    pub fn jobs(&self) -> Jobs<'_> {
+        Jobs::new(&self.transport)
+    }
+
+    /// Jobs that import or export the identity registry.
+    pub fn registry_jobs(&self) -> RegistryJobs<'_> {
+        RegistryJobs::new(&self.transport)
+    }
+
+    /// Automatic device and module configurations, and edge deployments.
+    pub fn configurations(&self) -> Configurations<'_> {
+        Configurations::new(&self.transport)
+    }
+
+    /// Digital twins: Plug and Play's view of device twins.
+    pub fn digital_twins(&self) -> DigitalTwins<'_> {
+        DigitalTwins::new(&self.transport)
+    }
+
+    /// What a device (`"d1"`) or module (`"d1/m1"`) does over HTTPS, done in its name.
+    pub fn on_behalf_of(&self, client: &(impl ToString + ?Sized)) -> OnBehalf<'_> {
+        OnBehalf::new(&self.transport, client.to_string())
     }
 
     /// Telemetry, as the emulator's control API tells it.
@@ -135,7 +183,8 @@ impl BackendBuilder {
             })?;
         let base = self.address.base(connection_string.connect_host());
         let tls = match &self.address {
-            Address::Http(_) => trust::trusting_nobody(),
+            // Only what a file is uploaded to speaks TLS then, and the system does not know it.
+            Address::Http(_) => self.trust?.client_config_unless_system()?,
             Address::Standard | Address::HttpsPort(_) | Address::Https(_) => {
                 self.trust?.client_config()?
             }
@@ -162,7 +211,33 @@ pub async fn emulator_time(url: &str) -> Result<Timestamp, Error> {
 }
 
 async fn read_control(url: &str, path: &str) -> Result<Value, Error> {
-    control_transport(url)?.read_control(path).await
+    emulator_control(url, "GET", path, None).await
+}
+
+/// Asks the control API of a running emulator, such as `GET` of `/_emulator/routing`. What has no
+/// body is null.
+pub async fn emulator_control(
+    url: &str,
+    method: &str,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<Value, Error> {
+    let transport = control_transport(url)?;
+    let method = method
+        .parse()
+        .map_err(|error: http::method::InvalidMethod| {
+            let what = format!("no method of HTTP: {method:?}");
+            Error::caused_by(ErrorKind::Configuration(what), error)
+        })?;
+    let mut call = Call::to(method, path.to_owned());
+    if let Some(body) = body {
+        call = call.json(body);
+    }
+    let answer = transport.send(call).await?;
+    match answer.body.is_empty() {
+        true => Ok(Value::Null),
+        false => answer.json(),
+    }
 }
 
 /// The way to an emulator's control API, which asks for no proof.

@@ -54,6 +54,14 @@ impl Credentials {
         }
     }
 
+    /// The hub's name, unless the connection string brought a signature of its own.
+    pub(crate) fn host_name(&self) -> Option<&str> {
+        match self {
+            Self::Policy { host_name, .. } => Some(host_name),
+            Self::Signature(_) => None,
+        }
+    }
+
     /// A token that is good for at least [`RENEW_BEFORE`] from `now` on.
     pub(crate) fn token(&self, now: Timestamp) -> String {
         match self {

@@ -20,6 +20,8 @@ pub enum ErrorKind {
     Configuration(String),
     /// The text names no device or module.
     InvalidId(String),
+    /// What was named exists, and cannot be used for this.
+    Unsuitable(String),
     /// No connection to the hub at this address.
     Unreachable(String),
     /// The connection ended before the answer was complete.
@@ -67,6 +69,7 @@ impl Error {
             ErrorKind::Refused(refusal) => Some(refusal.code),
             ErrorKind::Configuration(_)
             | ErrorKind::InvalidId(_)
+            | ErrorKind::Unsuitable(_)
             | ErrorKind::Unreachable(_)
             | ErrorKind::Interrupted
             | ErrorKind::UnexpectedAnswer(_) => None,
@@ -77,7 +80,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            ErrorKind::Configuration(what) => write!(f, "{what}"),
+            ErrorKind::Configuration(what) | ErrorKind::Unsuitable(what) => write!(f, "{what}"),
             ErrorKind::InvalidId(id) => write!(f, "not a device or module id: {id:?}"),
             ErrorKind::Unreachable(address) => write!(f, "no connection to the hub at {address}"),
             ErrorKind::Interrupted => write!(f, "the connection ended before the answer did"),

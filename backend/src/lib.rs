@@ -1,8 +1,8 @@
 //! The service side of an IoT hub: everything a back end asks of it.
 //!
 //! [`Backend`] is the entry point. It knows how to reach a hub, how to prove who asks, and what the
-//! hub's answers mean; it holds no state of the hub. It speaks REST, and reads telemetry through the
-//! emulator's control API.
+//! hub's answers mean; it holds no state of the hub. It speaks REST (`spec/service.md`), and reads
+//! telemetry through the emulator's control API.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), iothub_backend::Error> {
@@ -24,24 +24,46 @@
 //! ```
 
 mod builder;
+mod c2d;
 mod certificates;
 mod clock;
+mod configurations;
 mod credentials;
+mod digital_twins;
+mod document;
 mod error;
 mod events;
+mod feedback;
+mod file_notifications;
+mod jobs;
 mod methods;
+mod on_behalf;
+mod query;
 mod registry;
+mod registry_jobs;
 mod transport;
 mod trust;
 mod twins;
+mod upload;
 
-pub use builder::{Backend, BackendBuilder, emulator_info, emulator_time};
+pub use builder::{Backend, BackendBuilder, emulator_control, emulator_info, emulator_time};
+pub use c2d::{Ack, C2d, C2dMessage};
 pub use certificates::EmulatorCertificates;
 pub use clock::SystemClock;
+pub use configurations::{Configuration, Configurations, QueryErrors};
+pub use digital_twins::{Command, CommandResponse, DigitalTwin, DigitalTwins};
 pub use error::{Error, ErrorKind, Refusal};
 pub use events::{Event, EventQuery, EventStream, Events};
+pub use feedback::{Feedback, FeedbackBatch, FeedbackRecord, FeedbackStatus};
+pub use file_notifications::{FileNotification, FileNotifications};
+pub use jobs::{DeviceJobStatistics, Job, JobStatus, JobType, Jobs, ScheduledJob};
 pub use methods::{Invocation, Methods};
-pub use registry::{BulkFailure, BulkOutcome, Registry, Statistics};
+pub use on_behalf::{OnBehalf, OutgoingMessage, ReceivedMessage};
+pub use query::{Query, QueryPage};
+pub use registry::{
+    BulkFailure, BulkOutcome, KeyKind, KeyRotation, Registry, RotatedKeys, Statistics,
+};
+pub use registry_jobs::{RegistryJob, RegistryJobRequest, RegistryJobs};
 pub use twins::{Twin, Twins};
 
 pub use iothub_protocol::method::MethodResponse;

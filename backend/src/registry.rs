@@ -1,14 +1,21 @@
 //! The identity registry: who may connect, and with which key (`spec/service.md` 2).
 
 use http::Method;
+use iothub_protocol::ClientId;
 use iothub_protocol::registry::{
     AuthenticationSpec, DeviceIdentity, IdentitySpec, IfMatch, ModuleIdentity, Status,
 };
-use iothub_protocol::{ClientId, ErrorCode};
 use serde_json::{Map, Value, json};
 
 use crate::transport::{self, Answer, Call, Transport};
 use crate::{Error, ErrorKind};
+
+mod bulk;
+mod hierarchy;
+mod keys;
+
+pub use bulk::{BulkFailure, BulkOutcome};
+pub use keys::{KeyKind, KeyRotation, RotatedKeys};
 
 /// The device and module identities of a hub. Modules are named `"d1/m1"`.
 #[derive(Clone, Copy)]
@@ -115,17 +122,6 @@ impl<'a> Registry<'a> {
         )
     }
 
-    /// Applies up to 100 items of `spec/service.md` 2.7, each by itself: that some failed is an
-    /// outcome, not an error.
-    pub async fn bulk(self, items: &[Value]) -> Result<BulkOutcome, Error> {
-        let call = Call::new(Method::POST, &["devices"]).json(&Value::Array(items.to_vec()));
-        let answer = self.transport.send_whatever_comes(call).await?;
-        match answer.json().ok().as_ref().and_then(BulkOutcome::from_json) {
-            Some(outcome) if matches!(answer.status, 200 | 400) => Ok(outcome),
-            _ => Err(answer.refusal()),
-        }
-    }
-
     /// How many devices there are.
     pub async fn statistics(self) -> Result<Statistics, Error> {
         let call = Call::new(Method::GET, &["statistics", "devices"]);
@@ -196,26 +192,6 @@ pub struct Statistics {
     pub disabled: u64,
 }
 
-/// What became of a bulk request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BulkOutcome {
-    /// The items that failed; the others were applied.
-    pub failures: Vec<BulkFailure>,
-}
-
-/// One item of a bulk request that failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BulkFailure {
-    /// The device of the item.
-    pub device_id: String,
-    /// Its module, if it was about one.
-    pub module_id: Option<String>,
-    /// Why it failed, if the code is known.
-    pub code: Option<ErrorCode>,
-    /// What the hub says about it.
-    pub message: String,
-}
-
 impl Statistics {
     fn from_json(value: &Value) -> Option<Self> {
         let count = |name: &str| value.get(name)?.as_u64();
@@ -224,42 +200,6 @@ impl Statistics {
             enabled: count("enabledDeviceCount")?,
             disabled: count("disabledDeviceCount")?,
         })
-    }
-}
-
-impl BulkOutcome {
-    /// Whether every item was applied.
-    pub fn is_successful(&self) -> bool {
-        self.failures.is_empty()
-    }
-
-    fn from_json(value: &Value) -> Option<Self> {
-        value.get("isSuccessful")?.as_bool()?;
-        let errors = value.get("errors")?.as_array()?;
-        Some(Self {
-            failures: errors.iter().map(BulkFailure::from_json).collect(),
-        })
-    }
-}
-
-impl BulkFailure {
-    fn from_json(value: &Value) -> Self {
-        let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
-        // Import logs show numbers here, some tools write names (`spec/service.md` 2.7).
-        let code = match value.get("errorCode") {
-            Some(Value::String(name)) => ErrorCode::from_name(name),
-            Some(number) => number
-                .as_u64()
-                .and_then(|number| u32::try_from(number).ok())
-                .and_then(ErrorCode::from_number),
-            None => None,
-        };
-        Self {
-            device_id: text("deviceId").unwrap_or_default(),
-            module_id: text("moduleId"),
-            code,
-            message: text("errorStatus").unwrap_or_default(),
-        }
     }
 }
 
@@ -388,32 +328,6 @@ mod tests {
                 "authentication": {"type": "sas"},
             })
         );
-    }
-
-    #[test]
-    fn bulk_failures_are_read_by_number_and_by_name() {
-        let outcome = BulkOutcome::from_json(&json!({
-            "isSuccessful": false,
-            "errors": [
-                {"deviceId": "d1", "moduleId": null, "errorCode": 400000, "errorStatus": "why"},
-                {"deviceId": "d2", "moduleId": "m", "errorCode": "GenericBadRequest"},
-            ],
-            "warnings": [],
-        }))
-        .unwrap();
-
-        assert!(!outcome.is_successful());
-        assert_eq!(
-            outcome.failures[0],
-            BulkFailure {
-                device_id: "d1".into(),
-                module_id: None,
-                code: Some(ErrorCode::GenericBadRequest),
-                message: "why".into(),
-            }
-        );
-        assert_eq!(outcome.failures[1].module_id.as_deref(), Some("m"));
-        assert_eq!(outcome.failures[1].code, Some(ErrorCode::GenericBadRequest));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, IF_MATCH};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH};
 use http::uri::Authority;
 use http::{Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Full, Limited};
@@ -36,13 +36,14 @@ pub(crate) struct Call {
     method: Method,
     target: String,
     if_match: Option<String>,
+    headers: Vec<(String, String)>,
     body: Option<Bytes>,
 }
 
 /// The hub's answer, complete.
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    pub(crate) error_code: Option<String>,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
@@ -54,10 +55,16 @@ impl Call {
             .map(|segment| format!("/{}", encode(segment)))
             .collect();
         let target = format!("{path}?api-version={}", rest::API_VERSION);
+        Self::to(method, target)
+    }
+
+    /// A request of the emulator's control API, or of another host: `target` is encoded already.
+    pub(crate) fn to(method: Method, target: String) -> Self {
         Self {
             method,
             target,
             if_match: None,
+            headers: Vec::new(),
             body: None,
         }
     }
@@ -79,6 +86,20 @@ impl Call {
             IfMatch::ETag(etag) => Some(format!("\"{etag}\"")),
         };
         self
+    }
+
+    /// Adds a header; `content-type` replaces the one that bodies have by themselves.
+    pub(crate) fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Adds a header if there is something to say.
+    pub(crate) fn header_if(self, name: &str, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.header(name, value),
+            None => self,
+        }
     }
 
     /// Adds a JSON body.
@@ -148,35 +169,58 @@ impl Transport {
 
     /// Opens an answer that is read as it arrives. The control API asks for no proof.
     pub(crate) async fn open(&self, target: String) -> Result<Incoming, Error> {
-        let call = Call {
-            method: Method::GET,
-            target,
-            if_match: None,
-            body: None,
-        };
-        let response = self.request(call, None).await?;
+        let response = self.request(Call::to(Method::GET, target), None).await?;
         if response.status().is_success() {
             return Ok(response.into_body());
         }
         Err(Answer::read(response).await?.refusal())
     }
 
-    /// A document of the control API.
-    pub(crate) async fn read_control(&self, target: &str) -> Result<Value, Error> {
-        let call = Call {
-            method: Method::GET,
-            target: target.into(),
-            if_match: None,
-            body: None,
-        };
-        self.send(call).await?.json()
+    /// Sends a request whose target names a host of its own, without telling it who asks.
+    pub(crate) async fn send_elsewhere(&self, call: Call) -> Result<(), Error> {
+        let uri: Uri = call.target.parse().map_err(|error| {
+            let what = format!("an address that cannot be used: {}", call.target);
+            Error::caused_by(ErrorKind::UnexpectedAnswer(what), error)
+        })?;
+        let host = uri.authority().map(ToString::to_string);
+        let response = self
+            .dispatch(uri, call, None, &host.unwrap_or_default())
+            .await?;
+        let answer = Answer::read(response).await?;
+        match answer.status {
+            200..300 => Ok(()),
+            _ => Err(answer.refusal()),
+        }
+    }
+
+    /// The hub by its own name, wherever it is reached: what a device calls it, whose token must be
+    /// for the host that it speaks to.
+    pub(crate) fn hub_host(&self) -> Option<&str> {
+        let name = self.credentials.as_ref()?.host_name()?;
+        Some(name.rsplit_once(':').map_or(name, |(name, _)| name))
+    }
+
+    /// Waits on the clock that tokens are made by.
+    pub(crate) async fn sleep(&self, duration: Duration) {
+        self.clock.sleep_until(self.clock.now() + duration).await;
     }
 
     async fn request(&self, call: Call, token: Option<&str>) -> Result<Response<Incoming>, Error> {
         let uri = format!("{}{}", self.base, call.target);
-        let uri: Uri = uri
-            .parse()
-            .expect("the authority was checked, the rest is encoded");
+        let uri: Uri = uri.parse().map_err(|error| {
+            let what = format!("not a path: {}", call.target);
+            Error::caused_by(ErrorKind::Configuration(what), error)
+        })?;
+        self.dispatch(uri, call, token, &self.base).await
+    }
+
+    async fn dispatch(
+        &self,
+        uri: Uri,
+        call: Call,
+        token: Option<&str>,
+        whom: &str,
+    ) -> Result<Response<Incoming>, Error> {
         let mut request = Request::builder().method(call.method).uri(uri);
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, token);
@@ -184,24 +228,35 @@ impl Transport {
         if let Some(condition) = &call.if_match {
             request = request.header(IF_MATCH, condition);
         }
-        if call.body.is_some() {
-            request = request.header(CONTENT_TYPE, "application/json; charset=utf-8");
+        let says_what_it_is =
+            |(name, _): &(String, String)| name.eq_ignore_ascii_case(CONTENT_TYPE.as_str());
+        if call.body.is_some() && !call.headers.iter().any(says_what_it_is) {
+            request = request.header(CONTENT_TYPE, rest::JSON_CONTENT_TYPE);
+        }
+        for (name, value) in &call.headers {
+            // From bytes, since text is not refused for not being ASCII.
+            request = request.header(
+                name,
+                HeaderValue::from_bytes(value.as_bytes()).map_err(unsendable)?,
+            );
         }
         let request = request
             .body(Full::new(call.body.unwrap_or_default()))
-            .map_err(|error| {
-                let what = "a token or an etag has characters that no header can carry".into();
-                Error::caused_by(ErrorKind::Configuration(what), error)
-            })?;
+            .map_err(unsendable)?;
         self.client.request(request).await.map_err(|error| {
             let kind = if error.is_connect() {
-                ErrorKind::Unreachable(self.base.clone())
+                ErrorKind::Unreachable(whom.to_owned())
             } else {
                 ErrorKind::Interrupted
             };
             Error::caused_by(kind, error)
         })
     }
+}
+
+fn unsendable(error: impl Into<http::Error>) -> Error {
+    let what = "a token, an etag or a property has characters that no header can carry".into();
+    Error::caused_by(ErrorKind::Configuration(what), error.into())
 }
 
 impl Answer {
@@ -212,16 +267,21 @@ impl Answer {
             .await
             .map_err(|error| Error::caused_by(ErrorKind::Interrupted, error))?
             .to_bytes();
-        let error_code = head
-            .headers
-            .get(HeaderName::from_static(rest::IOTHUB_ERRORCODE))
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned);
         Ok(Self {
             status: head.status.as_u16(),
-            error_code,
+            headers: head.headers,
             body,
         })
+    }
+
+    /// A header's value, if it is text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The `ETag` header, without its quotes.
+    pub(crate) fn etag(&self) -> Option<&str> {
+        Some(self.header(ETAG.as_str())?.trim_matches('"'))
     }
 
     /// The body as JSON.
@@ -234,7 +294,8 @@ impl Answer {
 
     /// What the hub says no with.
     pub(crate) fn refusal(&self) -> Error {
-        let error = rest::parse_error_body(self.status, self.error_code.as_deref(), &self.body);
+        let name = self.header(rest::IOTHUB_ERRORCODE);
+        let error = rest::parse_error_body(self.status, name, &self.body);
         Error::new(ErrorKind::Refused(Refusal {
             status: self.status,
             code: error.code,

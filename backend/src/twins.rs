@@ -5,8 +5,9 @@ use iothub_protocol::ClientId;
 use iothub_protocol::registry::IfMatch;
 use serde_json::{Map, Value, json};
 
+use crate::Error;
+use crate::document::Document;
 use crate::transport::{self, Call, Transport};
-use crate::{Error, ErrorKind};
 
 /// The twins of a hub's devices and modules, each named as `"d1"` or `"d1/m1"`.
 #[derive(Clone, Copy)]
@@ -72,65 +73,65 @@ impl<'a> Twins<'a> {
         if let Some(body) = body {
             call = call.json(body);
         }
-        match self.transport.send(call).await?.json()? {
-            Value::Object(document) => Ok(Twin { document }),
-            _ => Err(Error::new(ErrorKind::UnexpectedAnswer(
-                "a twin that is no object".into(),
-            ))),
-        }
+        Document::read(&self.transport.send(call).await?, "a twin").map(Twin::from)
     }
 }
 
 /// A twin document as the hub printed it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Twin {
-    document: Map<String, Value>,
+    document: Document,
 }
 
 impl Twin {
+    /// The device.
+    pub fn device_id(&self) -> &str {
+        self.document.text("deviceId").unwrap_or_default()
+    }
+
+    /// The module, if it is a module's twin.
+    pub fn module_id(&self) -> Option<&str> {
+        self.document.text("moduleId")
+    }
+
     /// The etag, without quotes: for [`IfMatch::ETag`].
     pub fn etag(&self) -> &str {
-        self.document
-            .get("etag")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
+        self.document.text("etag").unwrap_or_default()
     }
 
     /// The version of the whole document.
     pub fn version(&self) -> u64 {
-        self.document
-            .get("version")
-            .and_then(Value::as_u64)
-            .unwrap_or_default()
+        self.document.member("version").as_u64().unwrap_or_default()
     }
 
     /// The tags; null when there are none.
     pub fn tags(&self) -> &Value {
-        self.document.get("tags").unwrap_or(&Value::Null)
+        self.document.member("tags")
     }
 
     /// The desired properties, with `$metadata` and `$version`.
     pub fn desired(&self) -> &Value {
-        self.section("desired")
+        &self.document.member("properties")["desired"]
     }
 
     /// The reported properties, with `$metadata` and `$version`.
     pub fn reported(&self) -> &Value {
-        self.section("reported")
+        &self.document.member("properties")["reported"]
     }
 
     /// The whole document.
     pub fn as_json(&self) -> &Map<String, Value> {
-        &self.document
+        &self.document.0
     }
 
     /// The whole document.
     pub fn into_json(self) -> Value {
-        Value::Object(self.document)
+        Value::Object(self.document.0)
     }
+}
 
-    fn section(&self, name: &str) -> &Value {
-        let properties = self.document.get("properties").unwrap_or(&Value::Null);
-        properties.get(name).unwrap_or(&Value::Null)
+impl From<Document> for Twin {
+    fn from(document: Document) -> Self {
+        Self { document }
     }
 }

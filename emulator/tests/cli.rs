@@ -2,120 +2,16 @@
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a test says what it needs")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Read;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::Command;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_iothub-emulator");
+#[path = "support/served.rs"]
+mod served;
 
-/// A serving process, ended when the test is.
-struct Served {
-    process: Child,
-    out: BufReader<ChildStdout>,
-    block: String,
-    info: Value,
-    dir: tempfile::TempDir,
-}
-
-impl Served {
-    /// Returns when the ready block has been printed; the ready file is there by then.
-    fn start(arguments: &[&str]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let ready_file = dir.path().join("ready.json");
-        let mut process = clean(&mut Command::new(BINARY))
-            .args([
-                "serve",
-                "--mqtts-port=0",
-                "--mqtt-port=0",
-                "--https-port=0",
-                "--http-port=0",
-            ])
-            .arg("--cert-dir")
-            .arg(dir.path().join("certificates"))
-            .arg("--ready-file")
-            .arg(&ready_file)
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut out = BufReader::new(process.stdout.take().unwrap());
-        let mut block = String::new();
-        while !block.contains("iothub-emulator env") {
-            assert_ne!(
-                out.read_line(&mut block).unwrap(),
-                0,
-                "serve ended early:\n{block}"
-            );
-        }
-        let info = serde_json::from_slice(&std::fs::read(&ready_file).unwrap()).unwrap();
-        Self {
-            process,
-            out,
-            block,
-            info,
-            dir,
-        }
-    }
-
-    fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.info["ports"]["http"])
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        clean(&mut Command::new(BINARY))
-            .args(arguments)
-            .args(["--emulator", &self.url()])
-            .output()
-            .unwrap()
-    }
-
-    /// What a command that succeeds prints.
-    fn json(&self, arguments: &[&str]) -> Value {
-        let output = self.run(arguments);
-        assert!(
-            output.status.success(),
-            "{arguments:?}: {}",
-            text(&output.stderr)
-        );
-        serde_json::from_slice(&output.stdout).unwrap_or_default()
-    }
-
-    /// What a command that fails says.
-    fn error(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert_eq!(
-            output.status.code(),
-            Some(1),
-            "{arguments:?}: {}",
-            text(&output.stdout)
-        );
-        text(&output.stderr)
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Without the settings of whoever runs the tests.
-fn clean(command: &mut Command) -> &mut Command {
-    for (name, _) in std::env::vars() {
-        if name.starts_with("IOTHUB_") {
-            command.env_remove(name);
-        }
-    }
-    command
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
+use served::{BINARY, Served, clean, text};
 
 #[test]
 fn the_words_of_az_work_against_a_running_emulator() {
@@ -270,10 +166,11 @@ fn a_policy_of_ones_own_may_do_what_it_was_given_and_no_more() {
         .as_str()
         .unwrap();
 
-    let listed = served.json(&["device-identity", "list", "--login", reader]);
-    let error = served.error(&["device-identity", "create", "-d", "d1", "--login", reader]);
+    let created = served.json(&["device-identity", "create", "-d", "d1"]);
+    let shown = served.json(&["device-identity", "show", "-d", "d1", "--login", reader]);
+    let error = served.error(&["device-identity", "create", "-d", "d2", "--login", reader]);
 
-    assert_eq!(listed, json!([]));
+    assert_eq!(shown, created);
     assert!(error.contains("IotHubUnauthorizedAccess"), "{error}");
 }
 
@@ -295,18 +192,7 @@ fn a_policy_that_every_hub_has_is_not_defined_again() {
 #[test]
 fn commands_go_by_the_emulators_time() {
     let served = Served::start(&[]);
-    let address = format!("127.0.0.1:{}", served.info["ports"]["http"]);
-    let body = r#"{"seconds": 864000}"#;
-    let mut stream = std::net::TcpStream::connect(&address).unwrap();
-    let request = format!(
-        "POST /_emulator/clock/advance HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    served.advance(864_000);
 
     assert_eq!(served.json(&["device-identity", "list"]), json!([]));
 }

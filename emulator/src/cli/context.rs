@@ -1,10 +1,12 @@
 //! What every client command needs: whom to ask, and as whom.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
-use iothub_backend::{Backend, emulator_info, emulator_time};
+use iothub_backend::{Backend, BackendBuilder, emulator_control, emulator_info, emulator_time};
+use iothub_protocol::connection_string::ConnectionString;
 use serde_json::Value;
 
 use super::output::OutputFormat;
@@ -15,7 +17,7 @@ use crate::clock::HubClock;
 pub(crate) struct CliContext {
     /// Address of the running emulator's HTTP or HTTPS listener [default: the host of --login, or
     /// http://127.0.0.1:8080].
-    #[arg(long, env = "IOTHUB_EMULATOR_URL", value_name = "URL", global = true)]
+    #[arg(long, env = "IOTHUB_EMULATOR_URL", value_name = "URL", global = true, help_heading = HEADING)]
     emulator: Option<String>,
     /// Service connection string [default: the running emulator's iothubowner].
     #[arg(
@@ -24,17 +26,23 @@ pub(crate) struct CliContext {
         env = "IOTHUB_CONNECTION_STRING",
         hide_env_values = true,
         value_name = "CONNECTION_STRING",
-        global = true
+        global = true,
+        help_heading = HEADING
     )]
     login: Option<String>,
     /// Name of the hub; taken for the sake of scripts written for `az`, there is only one.
-    #[arg(long, short = 'n', value_name = "NAME", global = true)]
+    #[arg(long, short = 'n', value_name = "NAME", global = true, help_heading = HEADING)]
     hub_name: Option<String>,
+    /// Taken for the sake of scripts written for `az`; of no meaning here.
+    #[arg(long, short = 'g', value_name = "NAME", global = true, hide = true)]
+    resource_group: Option<String>,
     /// How to print.
-    #[arg(long, short = 'o', value_enum, default_value_t, global = true)]
+    #[arg(long, short = 'o', value_enum, default_value_t, global = true, help_heading = HEADING)]
     pub(super) output: OutputFormat,
 }
 
+/// What every command takes stands apart from what is its own.
+const HEADING: &str = "Options of every client command";
 pub(super) const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
 impl CliContext {
@@ -49,6 +57,17 @@ impl CliContext {
         })
     }
 
+    /// Asks the control API of the running emulator.
+    pub(super) async fn control(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Value> {
+        let url = self.emulator.as_deref().unwrap_or(DEFAULT_URL);
+        Ok(emulator_control(url, method, path, body).await?)
+    }
+
     /// The service connection string to use.
     pub(super) async fn service_connection_string(&self) -> anyhow::Result<String> {
         match &self.login {
@@ -59,7 +78,31 @@ impl CliContext {
 
     /// A client of the hub.
     pub(super) async fn backend(&self) -> anyhow::Result<Backend> {
-        let builder = Backend::builder(&self.service_connection_string().await?);
+        self.finish(Backend::builder(&self.service_connection_string().await?))
+            .await
+    }
+
+    /// A client of the hub that trusts the emulator's own authority, where its file is at hand: for
+    /// what the hub answers with the address of.
+    pub(super) async fn trusting_backend(&self) -> anyhow::Result<Backend> {
+        let mut builder = Backend::builder(&self.service_connection_string().await?);
+        if self.url().is_some() {
+            let info = self.info().await?;
+            let file = info["ca_file"].as_str().map(Path::new);
+            if let Some(file) = file.filter(|file| file.is_file()) {
+                builder = builder.ca_file(file);
+            }
+        }
+        self.finish(builder).await
+    }
+
+    /// The name of the hub, as its connection strings have it.
+    pub(super) async fn host_name(&self) -> anyhow::Result<String> {
+        let service = self.service_connection_string().await?;
+        Ok(ConnectionString::parse(&service)?.host_name)
+    }
+
+    async fn finish(&self, builder: BackendBuilder) -> anyhow::Result<Backend> {
         let builder = match self.url() {
             Some(url) => builder.url(url).clock(self.clock().await?),
             None => builder,
@@ -69,11 +112,13 @@ impl CliContext {
 
     /// The clock to make tokens by: the emulator's, whose time may be another than the world's.
     pub(super) async fn clock(&self) -> anyhow::Result<Arc<HubClock>> {
-        Ok(Arc::new(match self.url() {
-            // A command is over long before a token is.
+        let clock = match self.url() {
             Some(url) => HubClock::frozen(emulator_time(url).await?),
             None => HubClock::system(),
-        }))
+        };
+        // From there on it runs, also where the emulator's stands still: commands wait by it.
+        clock.resume();
+        Ok(Arc::new(clock))
     }
 
     /// Where the emulator is; `None`: where the connection string says.

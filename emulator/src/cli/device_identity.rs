@@ -1,17 +1,22 @@
 //! `device-identity`: the registry, with the words of `az iot hub device-identity`.
 
-use clap::{Args, Subcommand, ValueEnum};
-use iothub_protocol::connection_string::ConnectionString;
-use iothub_protocol::registry::{
-    Authentication, AuthenticationSpec, DeviceIdentity, IdentitySpec, IfMatch, Status,
-};
-use iothub_protocol::sas::SymmetricKey;
-use iothub_protocol::{ClientId, DeviceId};
+use anyhow::bail;
+use clap::{Args, Subcommand};
+use iothub_backend::{DeviceIdentity, IdentitySpec, Registry};
 use serde_json::{Value, json};
 
+use super::arguments::{DeviceArg, EtagArg, KeyType, limit};
+use super::assign::Assignments;
 use super::context::CliContext;
 use super::output::print;
-use anyhow::{Context, bail};
+use super::settings::{Settings, StatusSettings};
+use crate::cli::keys::{RenewKeyArgs, connection_string};
+
+mod family;
+mod transfer;
+
+use family::{Children, Parent};
+use transfer::{ExportArgs, ImportArgs};
 
 /// Device identities.
 #[derive(Debug, Args)]
@@ -29,13 +34,32 @@ enum DeviceIdentitySubcommand {
         #[command(flatten)]
         device: DeviceArg,
         #[command(flatten)]
-        settings: Settings,
+        settings: Box<Settings>,
+        #[command(flatten)]
+        status: StatusSettings,
+        /// The edge device to put it behind.
+        #[arg(long, visible_alias = "pd", value_name = "DEVICE")]
+        set_parent: Option<String>,
+        /// Devices to put behind it, with commas.
+        #[arg(
+            long,
+            visible_alias = "cl",
+            value_name = "DEVICES",
+            value_delimiter = ','
+        )]
+        add_children: Vec<String>,
+        /// Children may have another parent already.
+        #[arg(long, short = 'f')]
+        force: bool,
     },
-    /// List devices.
+    /// List devices, as their twins.
     List {
-        /// How many at most.
-        #[arg(long, default_value_t = 1000)]
-        top: usize,
+        /// How many at most; -1: all.
+        #[arg(long, default_value_t = 1000, allow_negative_numbers = true)]
+        top: i64,
+        /// Only edge devices.
+        #[arg(long, visible_alias = "ee", num_args = 0..=1, default_missing_value = "true")]
+        edge_enabled: Option<bool>,
     },
     /// Show a device.
     Show {
@@ -47,24 +71,42 @@ enum DeviceIdentitySubcommand {
         #[command(flatten)]
         device: DeviceArg,
         #[command(flatten)]
-        settings: Settings,
-        /// Only if the identity still has this etag.
-        #[arg(long, short = 'e')]
-        etag: Option<String>,
+        settings: Box<Settings>,
+        #[command(flatten)]
+        status: StatusSettings,
+        #[command(flatten)]
+        assignments: Assignments,
+        #[command(flatten)]
+        etag: EtagArg,
     },
     /// Delete a device.
     Delete {
         #[command(flatten)]
         device: DeviceArg,
-        /// Only if the identity still has this etag.
-        #[arg(long, short = 'e')]
-        etag: Option<String>,
+        #[command(flatten)]
+        etag: EtagArg,
     },
+    /// Make new keys for devices.
+    RenewKey(RenewKeyArgs),
     /// A device's connection string.
     ConnectionString {
         #[command(subcommand)]
         command: ConnectionStringSubcommand,
     },
+    /// The edge device that a device is behind.
+    Parent {
+        #[command(subcommand)]
+        command: Parent,
+    },
+    /// The devices behind an edge device.
+    Children {
+        #[command(subcommand)]
+        command: Children,
+    },
+    /// Write all identities into a blob.
+    Export(ExportArgs),
+    /// Carry out what a blob of identities says.
+    Import(ImportArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -79,79 +121,37 @@ enum ConnectionStringSubcommand {
     },
 }
 
-#[derive(Debug, Args)]
-pub(super) struct DeviceArg {
-    /// The device.
-    #[arg(long, short = 'd')]
-    pub(super) device_id: String,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(super) enum KeyType {
-    #[default]
-    Primary,
-    Secondary,
-}
-
-#[derive(Debug, Args)]
-struct Settings {
-    /// Whether the device may connect.
-    #[arg(long, visible_alias = "sta", value_enum)]
-    status: Option<StatusArg>,
-    /// Why.
-    #[arg(long, visible_alias = "star")]
-    status_reason: Option<String>,
-    /// How the device authenticates.
-    #[arg(long, visible_alias = "am", value_enum)]
-    auth_method: Option<AuthMethodArg>,
-    /// Primary key (base64).
-    #[arg(long, visible_alias = "pk")]
-    primary_key: Option<String>,
-    /// Secondary key (base64).
-    #[arg(long, visible_alias = "sk")]
-    secondary_key: Option<String>,
-    /// Primary thumbprint of the device's certificate.
-    #[arg(long, visible_alias = "ptp")]
-    primary_thumbprint: Option<String>,
-    /// Secondary thumbprint.
-    #[arg(long, visible_alias = "stp")]
-    secondary_thumbprint: Option<String>,
-    /// Whether the device is an edge gateway.
-    #[arg(long, visible_alias = "ee", num_args = 0..=1, default_missing_value = "true")]
-    edge_enabled: Option<bool>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum StatusArg {
-    Enabled,
-    Disabled,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum AuthMethodArg {
-    #[value(name = "shared_private_key")]
-    SharedPrivateKey,
-    #[value(name = "x509_thumbprint")]
-    X509Thumbprint,
-    #[value(name = "x509_ca")]
-    X509Ca,
-}
-
 impl DeviceIdentityCommand {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let backend = self.context.backend().await?;
         let registry = backend.registry();
         let answer = match self.command {
-            DeviceIdentitySubcommand::Create { device, settings } => {
-                let spec = settings.apply(IdentitySpec::default())?;
-                registry
-                    .create_device(&device.device_id, &spec)
-                    .await?
-                    .to_json()
+            DeviceIdentitySubcommand::Create {
+                device,
+                settings,
+                status,
+                set_parent,
+                add_children,
+                force,
+            } => {
+                let id = &device.device_id;
+                let spec = status.apply(settings.apply(id, IdentitySpec::default())?);
+                let mut created = registry.create_device(id, &spec).await?;
+                if let Some(parent) = set_parent {
+                    created = registry.set_parent(id, &parent).await?;
+                }
+                for child in &add_children {
+                    family::adopt(registry, child.trim(), id, force).await?;
+                }
+                created.to_json()
             }
-            DeviceIdentitySubcommand::List { top } => {
-                let devices = registry.devices(top).await?;
-                Value::Array(devices.iter().map(DeviceIdentity::to_json).collect())
+            DeviceIdentitySubcommand::List { top, edge_enabled } => {
+                let text = match edge_enabled {
+                    Some(true) => "select * from devices where capabilities.iotEdge = true",
+                    Some(false) => "select * from devices where capabilities.iotEdge = false",
+                    None => "select * from devices",
+                };
+                super::query::rows(backend.query(text), limit(top)?).await?
             }
             DeviceIdentitySubcommand::Show { device } => {
                 registry.device(&device.device_id).await?.to_json()
@@ -159,137 +159,59 @@ impl DeviceIdentityCommand {
             DeviceIdentitySubcommand::Update {
                 device,
                 settings,
+                status,
+                assignments,
                 etag,
             } => {
-                let current = registry.device(&device.device_id).await?;
-                let if_match = IfMatch::ETag(etag.unwrap_or_else(|| current.etag.clone()));
-                let spec = settings.apply(spec_of(current))?;
+                let id = &device.device_id;
+                let current = registry.device(id).await?;
+                let if_match = etag.or(&current.etag);
+                let mut document = current.to_json();
+                assignments.apply(&mut document)?;
+                let spec = IdentitySpec::from_value(&document)?;
+                let spec = status.apply(settings.apply(id, spec)?);
                 registry
-                    .update_device(&device.device_id, &spec, &if_match)
+                    .update_device(id, &spec, &if_match)
                     .await?
                     .to_json()
             }
             DeviceIdentitySubcommand::Delete { device, etag } => {
-                let if_match = etag.map_or(IfMatch::Any, IfMatch::ETag);
-                registry.delete_device(&device.device_id, &if_match).await?;
+                let id = &device.device_id;
+                registry.delete_device(id, &etag.or_any()).await?;
                 return Ok(());
             }
+            DeviceIdentitySubcommand::RenewKey(args) => renew_keys(registry, &args).await?,
             DeviceIdentitySubcommand::ConnectionString {
                 command: ConnectionStringSubcommand::Show { device, key_type },
             } => {
                 let identity = registry.device(&device.device_id).await?;
-                let service = self.context.service_connection_string().await?;
-                let host = ConnectionString::parse(&service)?.host_name;
-                json!({"connectionString": connection_string(&host, identity, key_type)?})
+                let client = iothub_backend::ClientId::device(identity.device_id);
+                let host = self.context.host_name().await?;
+                let text = connection_string(&host, client, identity.authentication, key_type)?;
+                json!({"connectionString": text})
             }
+            DeviceIdentitySubcommand::Parent { command } => command.run(registry).await?,
+            DeviceIdentitySubcommand::Children { command } => command.run(registry).await?,
+            DeviceIdentitySubcommand::Export(args) => args.run(backend.registry_jobs()).await?,
+            DeviceIdentitySubcommand::Import(args) => args.run(backend.registry_jobs()).await?,
         };
         print(&answer, self.context.output)
     }
 }
 
-/// The connection string that a device uses.
-fn connection_string(
-    host: &str,
-    identity: DeviceIdentity,
-    key_type: KeyType,
-) -> anyhow::Result<String> {
-    let client = ClientId::device(identity.device_id);
-    Ok(match identity.authentication {
-        Authentication::Sas { primary, secondary } => {
-            let key = match key_type {
-                KeyType::Primary => primary,
-                KeyType::Secondary => secondary,
-            };
-            ConnectionString::for_client(host, client, key).to_string()
-        }
-        Authentication::SelfSigned { .. } | Authentication::CertificateAuthority => {
-            format!("HostName={host};DeviceId={};x509=true", client.device)
-        }
-        Authentication::None => bail!("{client} has no way to authenticate"),
+/// The identities with their new keys: the identity itself when there is one.
+async fn renew_keys(registry: Registry<'_>, args: &RenewKeyArgs) -> anyhow::Result<Value> {
+    let devices = args.devices();
+    if devices.is_empty() {
+        bail!("give at least one --device-id");
+    }
+    args.renew(registry, &devices).await?;
+    let mut renewed = Vec::new();
+    for device in devices {
+        renewed.push(registry.device(device).await?);
+    }
+    Ok(match &renewed[..] {
+        [one] => one.to_json(),
+        all => all.iter().map(DeviceIdentity::to_json).collect(),
     })
-}
-
-/// One of a device's keys.
-pub(super) async fn device_key(
-    context: &CliContext,
-    device: &DeviceId,
-    key_type: KeyType,
-) -> anyhow::Result<SymmetricKey> {
-    let identity = context.backend().await?.registry().device(device).await?;
-    match (identity.authentication, key_type) {
-        (Authentication::Sas { primary, .. }, KeyType::Primary) => Ok(primary),
-        (Authentication::Sas { secondary, .. }, KeyType::Secondary) => Ok(secondary),
-        (other, _) => bail!(
-            "{device} authenticates by {}, not by key",
-            other.type_name()
-        ),
-    }
-}
-
-/// What an update starts from.
-fn spec_of(identity: DeviceIdentity) -> IdentitySpec {
-    IdentitySpec {
-        device_id: Some(identity.device_id.to_string()),
-        status: identity.status,
-        status_reason: identity.status_reason,
-        authentication: match identity.authentication {
-            Authentication::Sas { primary, secondary } => {
-                AuthenticationSpec::Sas(Some((primary, secondary)))
-            }
-            Authentication::SelfSigned { primary, secondary } => {
-                AuthenticationSpec::SelfSigned { primary, secondary }
-            }
-            Authentication::CertificateAuthority => AuthenticationSpec::CertificateAuthority,
-            Authentication::None => AuthenticationSpec::None,
-        },
-        iot_edge: identity.iot_edge,
-        device_scope: identity.device_scope,
-        parent_scopes: Some(identity.parent_scopes),
-        ..IdentitySpec::default()
-    }
-}
-
-impl Settings {
-    fn apply(self, mut spec: IdentitySpec) -> anyhow::Result<IdentitySpec> {
-        match self.status {
-            None => {}
-            Some(StatusArg::Enabled) => spec.status = Status::Enabled,
-            Some(StatusArg::Disabled) => spec.status = Status::Disabled,
-        }
-        if self.status_reason.is_some() {
-            spec.status_reason = self.status_reason;
-        }
-        if let Some(edge) = self.edge_enabled {
-            spec.iot_edge = edge;
-        }
-        let keys = match (self.primary_key, self.secondary_key) {
-            (Some(primary), Some(secondary)) => Some((
-                SymmetricKey::parse(&primary).context("--primary-key")?,
-                SymmetricKey::parse(&secondary).context("--secondary-key")?,
-            )),
-            (None, None) => None,
-            (Some(_), None) | (None, Some(_)) => {
-                bail!("give both --primary-key and --secondary-key, or neither")
-            }
-        };
-        match (self.auth_method, self.primary_thumbprint) {
-            (Some(AuthMethodArg::X509Ca), _) => {
-                spec.authentication = AuthenticationSpec::CertificateAuthority;
-            }
-            (Some(AuthMethodArg::X509Thumbprint) | None, Some(primary)) => {
-                let secondary = self.secondary_thumbprint;
-                spec.authentication = AuthenticationSpec::SelfSigned { primary, secondary };
-            }
-            (Some(AuthMethodArg::X509Thumbprint), None) => bail!("give --primary-thumbprint"),
-            (Some(AuthMethodArg::SharedPrivateKey), _) => {
-                spec.authentication = AuthenticationSpec::Sas(keys);
-            }
-            (None, None) => {
-                if keys.is_some() {
-                    spec.authentication = AuthenticationSpec::Sas(keys);
-                }
-            }
-        }
-        Ok(spec)
-    }
 }

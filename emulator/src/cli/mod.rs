@@ -1,19 +1,33 @@
 //! The command line: `serve`, and client commands with the words of `az iot hub`.
 
+mod arguments;
+mod assign;
 mod certificate;
 mod certs;
+mod configuration;
 mod connection_string;
 mod context;
+mod device;
 mod device_identity;
-mod device_twin;
+mod digital_twin;
+mod edge;
 mod env;
 mod healthcheck;
+mod job;
+mod keys;
+mod message_route;
 mod method;
+mod module_identity;
 mod monitor_events;
+mod monitor_feedback;
 mod output;
+mod query;
 mod ready;
 mod sas;
+mod self_signed;
 mod serve;
+mod settings;
+mod twin;
 
 use std::process::ExitCode;
 
@@ -49,14 +63,36 @@ enum Command {
     Certs(certs::CertsCommand),
     /// Device identities.
     DeviceIdentity(device_identity::DeviceIdentityCommand),
+    /// Module identities.
+    ModuleIdentity(module_identity::ModuleIdentityCommand),
     /// Connection strings of the hub.
     ConnectionString(connection_string::ConnectionStringCommand),
     /// Device twins.
-    DeviceTwin(device_twin::DeviceTwinCommand),
+    DeviceTwin(twin::DeviceTwinCommand),
+    /// Module twins.
+    ModuleTwin(twin::ModuleTwinCommand),
+    /// Ask the hub in its query language.
+    Query(query::QueryCommand),
     /// Call a direct method of a device.
     InvokeDeviceMethod(method::InvokeDeviceMethodCommand),
+    /// Call a direct method of a module.
+    InvokeModuleMethod(method::InvokeModuleMethodCommand),
+    /// Digital twins of Plug and Play devices.
+    DigitalTwin(digital_twin::DigitalTwinCommand),
+    /// Scheduled jobs.
+    Job(job::JobCommand),
+    /// Automatic device and module configurations.
+    Configuration(configuration::ConfigurationCommand),
+    /// Edge devices: deployments and modules.
+    Edge(edge::EdgeCommand),
+    /// What a device does, and the messages for it.
+    Device(device::DeviceCommand),
+    /// Message routes.
+    MessageRoute(message_route::MessageRouteCommand),
     /// Print telemetry as it arrives.
     MonitorEvents(monitor_events::MonitorEventsCommand),
+    /// Print what became of cloud-to-device messages.
+    MonitorFeedback(monitor_feedback::MonitorFeedbackCommand),
     /// Make a SAS token.
     GenerateSasToken(sas::GenerateSasTokenCommand),
 }
@@ -72,10 +108,21 @@ pub fn main() -> ExitCode {
         Some(Command::Certificate(command)) => block_on(command.run()),
         Some(Command::Certs(command)) => command.run(),
         Some(Command::DeviceIdentity(command)) => block_on(command.run()),
+        Some(Command::ModuleIdentity(command)) => block_on(command.run()),
         Some(Command::ConnectionString(command)) => block_on(command.run()),
         Some(Command::DeviceTwin(command)) => block_on(command.run()),
+        Some(Command::ModuleTwin(command)) => block_on(command.run()),
+        Some(Command::Query(command)) => block_on(command.run()),
         Some(Command::InvokeDeviceMethod(command)) => block_on(command.run()),
+        Some(Command::InvokeModuleMethod(command)) => block_on(command.run()),
+        Some(Command::DigitalTwin(command)) => block_on(command.run()),
+        Some(Command::Job(command)) => block_on(command.run()),
+        Some(Command::Configuration(command)) => block_on(command.run()),
+        Some(Command::Edge(command)) => block_on(command.run()),
+        Some(Command::Device(command)) => block_on(command.run()),
+        Some(Command::MessageRoute(command)) => block_on(command.run()),
         Some(Command::MonitorEvents(command)) => block_on(command.run()),
+        Some(Command::MonitorFeedback(command)) => block_on(command.run()),
         Some(Command::GenerateSasToken(command)) => block_on(command.run()),
     };
     match result {
@@ -92,4 +139,16 @@ fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result
         .enable_all()
         .build()?
         .block_on(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn no_two_options_of_a_command_are_in_each_others_way() {
+        Cli::command().debug_assert();
+    }
 }

@@ -28,6 +28,12 @@ pub(super) fn print(value: &Value, format: OutputFormat) -> anyhow::Result<()> {
     }
 }
 
+/// Tells a person how it goes: beside the answer, which a script may be reading.
+pub(super) fn progress(line: std::fmt::Arguments<'_>) {
+    // Without standard error there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// Prints why a command failed, with its causes.
 pub(super) fn error(error: &anyhow::Error) {
     // Without standard error there is nobody to tell.
@@ -39,33 +45,50 @@ fn table(value: &Value) -> String {
     match value {
         Value::Array(items) if items.is_empty() => "nothing".into(),
         Value::Array(items) => {
-            let Some(Value::Object(first)) = items.first() else {
+            let header = header(items);
+            if header.is_empty() {
                 return items.iter().map(cell).collect::<Vec<_>>().join("\n");
-            };
-            let header: Vec<String> = first
-                .iter()
-                .filter(|(_, value)| !value.is_object() && !value.is_array())
-                .map(|(name, _)| name.clone())
-                .collect();
+            }
             let rows = items.iter().map(|item| {
-                header
-                    .iter()
-                    .map(|name| cell(&item[name.as_str()]))
-                    .collect::<Vec<_>>()
+                let cells = header.iter().map(|&name| cell(&item[name]));
+                cells.collect::<Vec<_>>()
             });
-            let mut lines = vec![header.clone()];
+            let mut lines = vec![header.iter().map(|&name| name.to_owned()).collect()];
             lines.push(header.iter().map(|name| "-".repeat(name.len())).collect());
             lines.extend(rows);
             columns(&lines)
         }
-        Value::Object(members) => {
-            let rows: Vec<_> = members
-                .iter()
-                .map(|(name, value)| vec![name.clone(), cell(value)])
-                .collect();
+        Value::Object(_) => {
+            let mut rows = Vec::new();
+            flatten("", value, &mut rows);
             columns(&rows)
         }
         scalar => cell(scalar),
+    }
+}
+
+/// The members that are in any of the items and hold no more than a cell can.
+fn header(items: &[Value]) -> Vec<&str> {
+    let mut header = Vec::new();
+    for (name, value) in items.iter().filter_map(Value::as_object).flatten() {
+        let fits = !value.is_object() && !value.is_array();
+        if fits && !header.contains(&name.as_str()) {
+            header.push(name.as_str());
+        }
+    }
+    header
+}
+
+/// A row for each member, however deep it is.
+fn flatten(path: &str, value: &Value, rows: &mut Vec<Vec<String>>) {
+    match value {
+        Value::Object(members) if !members.is_empty() => {
+            for (name, value) in members {
+                let dot = if path.is_empty() { "" } else { "." };
+                flatten(&format!("{path}{dot}{name}"), value, rows);
+            }
+        }
+        _ => rows.push(vec![path.to_owned(), cell(value)]),
     }
 }
 
@@ -73,6 +96,10 @@ fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
+        Value::Object(members) if members.is_empty() => String::new(),
+        Value::Array(items) if !items.iter().any(|item| item.is_object() || item.is_array()) => {
+            items.iter().map(cell).collect::<Vec<_>>().join(", ")
+        }
         other => other.to_string(),
     }
 }
@@ -120,7 +147,22 @@ mod tests {
     }
 
     #[test]
-    fn an_object_becomes_rows() {
-        assert_eq!(table(&json!({"a": 1, "long": "x"})), "a     1\nlong  x");
+    fn a_column_is_there_for_what_any_row_has() {
+        let groups = json!([{"n": 1}, {"site": "A", "n": 2}]);
+
+        assert_eq!(table(&groups), "n  site\n-  ----\n1\n2  A");
+    }
+
+    #[test]
+    fn an_array_of_anything_else_becomes_lines() {
+        assert_eq!(table(&json!(["d1", 2])), "d1\n2");
+    }
+
+    #[test]
+    fn an_object_becomes_rows_with_its_members_by_their_paths() {
+        let twin = json!({"a": 1, "b": {"long": "x", "e": {}}, "c": ["y", "z"], "d": [{"f": 1}]});
+
+        let wanted = "a       1\nb.long  x\nb.e\nc       y, z\nd       [{\"f\":1}]";
+        assert_eq!(table(&twin), wanted);
     }
 }

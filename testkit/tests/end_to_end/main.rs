@@ -1,6 +1,7 @@
 //! The hub with its own clients and with raw MQTT, end to end in one process.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod back_end;
 mod c2d;
 mod certificates;
 mod connections;

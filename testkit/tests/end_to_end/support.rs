@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use iothub_backend::Error;
 use iothub_testkit::{ErrorCode, MethodResponse, ScriptedDevice, TestHub};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,6 +17,14 @@ pub(crate) type Call = JoinHandle<Result<iothub_backend::MethodResponse, Error>>
 
 pub(crate) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
+}
+
+/// What a device answers.
+pub(crate) fn response(status: i32, payload: impl Into<Bytes>) -> MethodResponse {
+    MethodResponse {
+        status,
+        payload: payload.into(),
+    }
 }
 
 /// Calls a method in the background.

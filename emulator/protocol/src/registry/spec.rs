@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::Status;
+use super::{Authentication, DeviceIdentity, ModuleIdentity, Status};
 use crate::sas::SymmetricKey;
 use crate::{Error, json as members};
 
@@ -95,6 +95,48 @@ impl IdentitySpec {
             managed_by: text("managedBy")?,
             etag: text("etag")?,
         })
+    }
+}
+
+/// What leaves an identity as it is: where a change starts from.
+impl From<DeviceIdentity> for IdentitySpec {
+    fn from(identity: DeviceIdentity) -> Self {
+        Self {
+            device_id: Some(identity.device_id.to_string()),
+            status: identity.status,
+            status_reason: identity.status_reason,
+            authentication: identity.authentication.into(),
+            iot_edge: identity.iot_edge,
+            device_scope: identity.device_scope,
+            parent_scopes: Some(identity.parent_scopes),
+            ..Self::default()
+        }
+    }
+}
+
+/// What leaves an identity as it is: where a change starts from.
+impl From<ModuleIdentity> for IdentitySpec {
+    fn from(identity: ModuleIdentity) -> Self {
+        Self {
+            device_id: Some(identity.device_id.to_string()),
+            module_id: Some(identity.module_id.to_string()),
+            authentication: identity.authentication.into(),
+            managed_by: identity.managed_by,
+            ..Self::default()
+        }
+    }
+}
+
+impl From<Authentication> for AuthenticationSpec {
+    fn from(authentication: Authentication) -> Self {
+        match authentication {
+            Authentication::Sas { primary, secondary } => Self::Sas(Some((primary, secondary))),
+            Authentication::SelfSigned { primary, secondary } => {
+                Self::SelfSigned { primary, secondary }
+            }
+            Authentication::CertificateAuthority => Self::CertificateAuthority,
+            Authentication::None => Self::None,
+        }
     }
 }
 
