@@ -80,7 +80,7 @@ test('a job is cancelled', async (t) => {
   assert.equal((await jobs.cancelJob(id)).jobStatus.status, 'cancelled');
 
   assert.equal((await jobs.getJob(id)).jobStatus.status, 'cancelled');
-  assert.equal((await registry.getTwin(device.id)).responseBody.tags, undefined);
+  assert.deepEqual((await registry.getTwin(device.id)).responseBody.tags, {});
 });
 
 test('jobs are listed page by page', async (t) => {
@@ -94,7 +94,8 @@ test('jobs are listed page by page', async (t) => {
   const query = jobs.createQuery('scheduleUpdateTwin', 'completed', 2);
   const listed = [];
   while (query.hasMoreResults) {
-    const page = (await query.next()).result;
+    // Without a callback the SDK goes on only from a token that it is handed.
+    const page = (await query.next(query.continuationToken)).result;
     assert.ok(page.length <= 2);
     listed.push(...page.map((job) => job.jobId));
   }

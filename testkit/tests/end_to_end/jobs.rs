@@ -50,6 +50,7 @@ fn rows(hub: &TestHub, query: &str) -> Vec<Value> {
 #[tokio::test]
 async fn a_method_job_calls_two_devices_and_fails_for_the_one_that_is_offline() {
     let hub = TestHub::start().await;
+    let mut devices = Vec::new();
     for id in ["d1", "d2"] {
         let device = hub.device(id).await;
         device
@@ -58,6 +59,7 @@ async fn a_method_job_calls_two_devices_and_fails_for_the_one_that_is_offline() 
             })
             .await
             .unwrap();
+        devices.push(device);
     }
     hub.device_connection_string("d3").await;
     let request = json!({

@@ -193,31 +193,42 @@ impl Hub {
             },
         };
         let cursor = active.cursor.take();
-        let modules = condition.selects_modules();
-        let mut seen = 0;
-        let mut last = None;
-        let mut selected = Vec::new();
-        for client in self.registry.clients_after(cursor.as_ref()).take(SLICE) {
-            seen += 1;
-            last = Some(client);
-            if client.module.is_some() == modules && self.satisfies(&condition, client) {
-                selected.push(client.clone());
-            }
-        }
-        let last = last.cloned();
+        let (selected, more) = if condition.names_devices() {
+            (self.clients_where(&condition), None)
+        } else {
+            self.look_for_clients(&condition, cursor.as_ref())
+        };
         for client in selected {
             self.store_result(cx, &job.id, client, DeviceJob::new(cx.now()));
         }
-        let done = seen < SLICE;
-        if let Some(active) = self.jobs.active.get_mut(&job.id) {
-            active.cursor = if done { None } else { last };
-            active.condition = (!done).then_some(condition);
-        }
+        let done = more.is_none();
+        self.with_active(&job.id, |active| {
+            active.condition = more.is_some().then_some(condition);
+            active.cursor = more;
+        });
         if let (true, State::Running { since, .. }) = (done, &job.state) {
             let (since, selected) = (*since, true);
             self.change_state(cx, &job.id, State::Running { since, selected });
         }
         self.step_at(&job.id, cx.now());
+    }
+
+    /// Those of the next clients behind `cursor` whom a condition means, and where to go on when
+    /// there may be more.
+    fn look_for_clients(
+        &self,
+        condition: &Condition,
+        cursor: Option<&ClientId>,
+    ) -> (Vec<ClientId>, Option<ClientId>) {
+        let seen: Vec<_> = self.registry.clients_after(cursor).take(SLICE).collect();
+        let more = (seen.len() == SLICE)
+            .then(|| seen.last().copied())
+            .flatten();
+        let more = more.cloned();
+        let meant = seen
+            .into_iter()
+            .filter(|client| self.satisfies(condition, client));
+        (meant.cloned().collect(), more)
     }
 
     /// Deals with the next devices.

@@ -8,7 +8,7 @@ use super::functions::Dialect;
 use super::parser::Parser;
 use super::resolve::{Collection, Reference};
 use super::rows::{TwinRow, View};
-use super::select::{Query, candidates};
+use super::select::{Query, candidates, names_devices};
 use crate::Hub;
 
 /// Which devices or modules are meant. The empty text means nobody, `*` all devices; in front of
@@ -60,6 +60,15 @@ impl Condition {
             collection,
             who: Who::Those(bound),
         })
+    }
+
+    /// Whether it names the devices that it can mean, so that they need not be looked for.
+    pub(crate) fn names_devices(&self) -> bool {
+        match &self.who {
+            Who::Nobody => true,
+            Who::Everybody => false,
+            Who::Those(expression) => names_devices(expression),
+        }
     }
 
     /// Whether it is about modules, and not about devices.

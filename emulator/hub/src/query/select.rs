@@ -485,6 +485,11 @@ pub(super) fn candidates<'a>(
     }
 }
 
+/// Whether a filter names the devices that can satisfy it.
+pub(super) fn names_devices(filter: &Expr<Reference>) -> bool {
+    matches!(Narrowed::of(filter), Narrowed::Ids(_))
+}
+
 /// What a filter says of device ids.
 enum Narrowed {
     All,
