@@ -19,6 +19,7 @@ mod hub;
 mod jobs;
 mod keys;
 mod methods;
+mod query;
 mod registry;
 mod routing;
 mod throttles;

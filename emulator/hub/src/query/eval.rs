@@ -7,6 +7,11 @@ use super::item::{Item, compare};
 /// What has values for paths.
 pub(super) trait Row<P> {
     fn get<'a>(&'a self, path: &'a P) -> Item<'a>;
+
+    /// What a comparison of two values comes to; `None` when it is undefined.
+    fn compare(&self, how: Comparison, left: &Item<'_>, right: &Item<'_>) -> Option<bool> {
+        compare(how, left, right)
+    }
 }
 
 /// Whether a row is wanted: only what is exactly true is.
@@ -38,7 +43,7 @@ pub(super) fn eval<'a, P>(expression: &'a Expr<P>, row: &'a impl Row<P>) -> Item
         },
         Expr::Arithmetic(first, rest) => arithmetic(eval(first, row), rest, row),
         Expr::Compare(how, left, right) => {
-            Item::truth(compare(*how, &eval(left, row), &eval(right, row)))
+            Item::truth(row.compare(*how, &eval(left, row), &eval(right, row)))
         }
         Expr::In {
             value,

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use iothub_protocol::message::MAX_TELEMETRY_SIZE;
 use serde_json::Value;
 
 use super::ast::{Comparison, Expr};
@@ -160,10 +161,7 @@ impl Function {
                 Item::Text(text) => text.trim().parse().map_or(Item::Undefined, Item::number),
                 _ => Item::Undefined,
             },
-            Self::Concat => (0..of.len())
-                .map(text)
-                .collect::<Option<String>>()
-                .map_or(Item::Undefined, owned_text),
+            Self::Concat => concat(of),
             Self::Length => match first {
                 Item::Text(text) => Item::number(text.chars().count() as f64),
                 _ => Item::Undefined,
@@ -183,6 +181,19 @@ impl Function {
             },
         }
     }
+}
+
+/// Nothing also when it would be longer than any message: a condition that repeats a long property
+/// must not fill the memory.
+fn concat<'a>(of: &[Item<'a>]) -> Item<'a> {
+    let mut all = String::new();
+    for part in of {
+        match part.as_text() {
+            Some(part) if all.len() + part.len() <= MAX_TELEMETRY_SIZE => all += part,
+            Some(_) | None => return Item::Undefined,
+        }
+    }
+    owned_text(all)
 }
 
 fn owned_text<'a>(text: String) -> Item<'a> {

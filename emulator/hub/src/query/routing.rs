@@ -6,12 +6,13 @@ use iothub_protocol::property_bag::SystemProperty;
 use iothub_protocol::{Error, Message};
 use serde_json::Value;
 
-use super::ast::{Expr, RawPath, Segment};
+use super::ast::{Comparison, Expr, RawPath, Segment};
 use super::eval::{Row, is_true};
-use super::functions::Dialect;
-use super::item::Item;
+use super::functions::{Dialect, Function};
+use super::item::{Item, compare};
+use super::lexer::refused;
 use super::parser::Parser;
-use super::rows::{at, members, section};
+use super::rows::{DESIRED, REPORTED, at, members, section};
 use crate::telemetry::Event;
 use crate::twins::Twin;
 
@@ -55,7 +56,7 @@ impl RouteCondition {
         let raw = Parser::new(text, Dialect::Routes)?.condition()?;
         let mut needs_twin = false;
         let expression = raw.try_map(&mut |path| {
-            let path = RoutePath::of(path);
+            let path = RoutePath::of(text, path)?;
             needs_twin |= matches!(path, RoutePath::Twin(_));
             Ok::<_, Error>(path)
         })?;
@@ -81,24 +82,41 @@ impl RouteCondition {
 }
 
 impl RoutePath {
-    fn of(path: RawPath) -> Self {
+    fn of(text: &str, path: RawPath) -> Result<Self, Error> {
         let mut segments = path.segments;
-        let whole = segments
-            .iter()
-            .map(|segment| match segment {
-                Segment::Name(name) => name.to_ascii_lowercase(),
-                Segment::Index(index) => format!("[{index}]"),
-            })
-            .collect::<Vec<_>>()
-            .join(".");
-        let first = whole.split('.').next().unwrap_or_default();
-        match first {
-            "$body" => Self::Body(segments.split_off(1)),
-            "$twin" => Self::Twin(segments.split_off(1)),
-            _ if first.starts_with('$') => Self::System(whole.into()),
-            _ => Self::Property(whole.into()),
+        let first = match segments.first() {
+            Some(Segment::Name(name)) => name.to_ascii_lowercase(),
+            Some(Segment::Index(_)) | None => String::new(),
+        };
+        match first.as_str() {
+            "$body" => return Ok(Self::Body(segments.split_off(1))),
+            "$twin" => return Ok(Self::Twin(segments.split_off(1))),
+            _ => {}
         }
+        // The name of a property may have dots, which look like steps of a path.
+        let mut name = String::new();
+        for segment in &segments {
+            let separator = if name.is_empty() { "" } else { "." };
+            match segment {
+                Segment::Name(part) => name += &format!("{separator}{}", part.to_ascii_lowercase()),
+                Segment::Index(_) => return Err(refused(text, path.at, "a property has no parts")),
+            }
+        }
+        if let Some(illegal) = name.chars().find(|&c| is_illegal(c)) {
+            let what = format!("{illegal:?} cannot stand in the name of a property");
+            return Err(refused(text, path.at, what));
+        }
+        Ok(if first.starts_with('$') {
+            Self::System(name.into())
+        } else {
+            Self::Property(name.into())
+        })
     }
+}
+
+/// What no name of a property has (`spec/service.md` 5.6).
+fn is_illegal(c: char) -> bool {
+    c.is_whitespace() || "()<>@,;:\\\"/?={}".contains(c)
 }
 
 impl Row<RoutePath> for Subject<'_> {
@@ -106,8 +124,13 @@ impl Row<RoutePath> for Subject<'_> {
         let message = &self.of.event.message;
         match path {
             RoutePath::Property(name) => match application(message, name) {
-                // Documented both with and without the sign in front.
-                Item::Undefined if &**name == "enqueuedtime" => self.system("$enqueuedtime"),
+                // These are documented without the sign in front, too.
+                Item::Undefined => match &**name {
+                    "enqueuedtime" => self.system("$enqueuedtime"),
+                    "iothub-connection-device-id" => self.system("$connectiondeviceid"),
+                    "iothub-connection-module-id" => self.system("$connectionmoduleid"),
+                    _ => Item::Undefined,
+                },
                 item => item,
             },
             RoutePath::System(name) => match self.system(name) {
@@ -122,6 +145,19 @@ impl Row<RoutePath> for Subject<'_> {
                 (_, Some(body)) => at(body, below),
             },
             RoutePath::Twin(below) => self.twin(below),
+        }
+    }
+
+    /// A property is always a text: what looks like a number has to be made one by `AS_NUMBER`
+    /// before it compares with numbers.
+    fn compare(&self, how: Comparison, left: &Item<'_>, right: &Item<'_>) -> Option<bool> {
+        match (left, right) {
+            (text @ Item::Text(_), Item::Number(_)) | (Item::Number(_), text @ Item::Text(_))
+                if Function::AsNumber.call(std::slice::from_ref(text)) != Item::Undefined =>
+            {
+                None
+            }
+            _ => compare(how, left, right),
         }
     }
 }
@@ -177,9 +213,9 @@ impl Subject<'_> {
         match below.split_first() {
             Some((Segment::Name(name), below)) if names("properties") => {
                 if name.eq_ignore_ascii_case("desired") {
-                    section(&twin.desired, super::rows::DESIRED, below)
+                    section(&twin.desired, DESIRED, below)
                 } else if name.eq_ignore_ascii_case("reported") {
-                    section(&twin.reported, super::rows::REPORTED, below)
+                    section(&twin.reported, REPORTED, below)
                 } else {
                     Item::Undefined
                 }
@@ -194,12 +230,13 @@ impl Subject<'_> {
 
 /// An application property, whatever its case; always a text.
 fn application<'a>(message: &'a Message, name: &str) -> Item<'a> {
-    let found = message
-        .properties
-        .application()
-        .into_iter()
-        .find(|(key, _)| key.eq_ignore_ascii_case(name));
-    found.map_or(Item::Undefined, |(_, value)| Item::Text(value))
+    let named = message.properties.iter().filter(|(key, _)| {
+        key.eq_ignore_ascii_case(name) && SystemProperty::from_wire(key).is_none()
+    });
+    // The last one counts when there are several (`spec/device.md` 4.3).
+    named
+        .last()
+        .map_or(Item::Undefined, |(_, value)| Item::Text(value))
 }
 
 /// The body, if the message says that it is JSON and in which Unicode encoding

@@ -184,7 +184,7 @@ pub(super) fn at<'a>(value: &'a Value, path: &[Segment]) -> Item<'a> {
     let mut value = value;
     for segment in path {
         let next = match (segment, value) {
-            (Segment::Name(name), Value::Object(members)) => members.get(&**name),
+            (Segment::Name(name), Value::Object(members)) => member(members, name),
             (Segment::Index(index), Value::Array(elements)) => elements.get(*index),
             _ => None,
         };
@@ -194,6 +194,17 @@ pub(super) fn at<'a>(value: &'a Value, path: &[Segment]) -> Item<'a> {
         }
     }
     Item::borrowed(value)
+}
+
+/// A member by its name. Few names are sooner looked through than hashed, and a query over a
+/// million twins does nothing else.
+fn member<'a>(map: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    const FEW: usize = 8;
+    if map.len() > FEW {
+        return map.get(name);
+    }
+    let found = map.iter().find(|(known, _)| *known == name);
+    found.map(|(_, value)| value)
 }
 
 /// The same below a value that was made for the occasion.
@@ -206,7 +217,7 @@ pub(super) fn owned<'a>(value: Value, path: &[Segment]) -> Item<'a> {
 pub(super) fn members<'a>(map: &'a Map<String, Value>, path: &[Segment]) -> Item<'a> {
     match path.split_first() {
         None => Item::owned(Value::Object(map.clone())),
-        Some((Segment::Name(name), below)) => match map.get(&**name) {
+        Some((Segment::Name(name), below)) => match member(map, name) {
             Some(value) => at(value, below),
             None => Item::Undefined,
         },

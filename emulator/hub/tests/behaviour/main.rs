@@ -19,6 +19,7 @@ mod lifecycle;
 mod methods;
 mod query;
 mod registry;
+mod route_conditions;
 mod routing;
 mod sessions;
 mod telemetry;

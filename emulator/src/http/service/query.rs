@@ -19,7 +19,7 @@ const ITEM_TYPE: HeaderName = HeaderName::from_static(X_MS_ITEM_TYPE);
 /// nobody waits for it but its caller.
 pub(super) async fn run(call: &Call<'_>, body: Incoming) -> Result<Response, Error> {
     let asked = call
-        .read(body, body::ENTITY)
+        .read(body, body::BULK)
         .await
         .and_then(|body| Ok((text(&body)?, page_request(call)?)));
     let operation = OperationKind::Query.hub_wide();
@@ -71,9 +71,9 @@ pub(super) fn page_request(call: &Call<'_>) -> Result<PageRequest, Error> {
     };
     let size = match header(X_MS_MAX_ITEM_COUNT).filter(|text| !text.is_empty()) {
         None => None,
-        Some(text) => match text.parse() {
-            Ok(size) if size > 0 => Some(size),
-            Ok(_) | Err(_) => {
+        Some(text) => match size(text) {
+            Some(size) => Some(size),
+            None => {
                 return Err(Error::argument_invalid(format!(
                     "{X_MS_MAX_ITEM_COUNT} must be a number from 1, not {text}"
                 )));
@@ -85,4 +85,11 @@ pub(super) fn page_request(call: &Call<'_>) -> Result<PageRequest, Error> {
         size,
         continuation: continuation.map(str::to_owned),
     })
+}
+
+/// Any number from 1: what is more than a page can hold is a large page.
+fn size(text: &str) -> Option<usize> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    let size = is_number.then(|| text.parse().unwrap_or(usize::MAX));
+    size.filter(|&size| size > 0)
 }

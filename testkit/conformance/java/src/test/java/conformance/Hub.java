@@ -10,6 +10,7 @@ import com.microsoft.azure.sdk.iot.service.auth.IotHubServiceSasToken;
 import com.microsoft.azure.sdk.iot.service.methods.DirectMethodRequestOptions;
 import com.microsoft.azure.sdk.iot.service.methods.DirectMethodResponse;
 import com.microsoft.azure.sdk.iot.service.methods.DirectMethodsClient;
+import com.microsoft.azure.sdk.iot.service.query.QueryClient;
 import com.microsoft.azure.sdk.iot.service.registry.RegistryClient;
 import com.microsoft.azure.sdk.iot.service.twin.TwinClient;
 import java.io.IOException;
@@ -46,6 +47,7 @@ final class Hub {
     static final RegistryClient REGISTRY = new RegistryClient(connectionString("iothubowner"));
     static final TwinClient TWINS = new TwinClient(connectionString("iothubowner"));
     static final DirectMethodsClient METHODS = new DirectMethodsClient(connectionString("iothubowner"));
+    static final QueryClient QUERIES = new QueryClient(connectionString("iothubowner"));
 
     private Hub() {}
 
