@@ -2,6 +2,7 @@
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a test says what it needs")]
 
+use serde_json::Value;
 use std::io::Read;
 use std::path::Path;
 use std::process::Command;
