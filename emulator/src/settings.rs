@@ -164,6 +164,8 @@ const SETTINGS: &[Setting] = &[
         "3" = super::mqtt::DisabledConnack::ServerUnavailable),
     choice!("connection_events", strict "first_use", lenient "first_use", limits.connection_events:
         "first_use" = ConnectionEvents::FirstUse, "connect" = ConnectionEvents::Connect),
+    choice!("query_functions", strict "any", lenient "any", limits.strict_queries:
+        "any" = false, "documented" = true),
     seconds!("connect_timeout", "30", mqtt.connect_timeout),
     seconds!("keep_alive_ceiling", "1767", mqtt.keep_alive_ceiling),
     seconds!("token_skew", "300", limits.token_skew),

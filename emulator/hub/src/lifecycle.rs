@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::Hub;
 use crate::access::{AuthMethod, AuthScope, AuthType};
 use crate::cx::{Change, Cx};
+use crate::jobs::JobId;
 use crate::sessions::SessionId;
 use crate::telemetry::{EventSource, Origin};
 use crate::twins::{Twin, WriteMode, etag_text};
@@ -150,16 +151,14 @@ impl Hub {
         self.connection_changed(cx, client, "deviceDisconnected");
     }
 
-    /// A job has done something to a device or module: `row` is what a query of `devices.jobs`
-    /// shows of it now. The shape is inferred, no documentation shows one.
-    pub(crate) fn device_job_changed(
-        &mut self,
-        cx: &mut Cx<'_>,
-        client: &ClientId,
-        row: impl FnOnce() -> Value,
-    ) {
-        if self.routes_want(EventSource::JobLifecycle) {
-            let happening = Happening::new(EventSource::JobLifecycle, "updateDeviceJob", row());
+    /// A job has begun or done something to a device or module. The event shows what a query of
+    /// `devices.jobs` does: inferred, no documentation shows one.
+    pub(crate) fn device_job_changed(&mut self, cx: &mut Cx<'_>, job: &JobId, client: &ClientId) {
+        if !self.routes_want(EventSource::JobLifecycle) {
+            return;
+        }
+        if let Some(row) = self.jobs.device_job(job, client) {
+            let happening = Happening::new(EventSource::JobLifecycle, "updateDeviceJob", row);
             self.tell(cx, client, happening);
         }
     }
@@ -177,7 +176,13 @@ impl Hub {
         let (Value::Object(before), Value::Object(view)) = (view(before), view(after)) else {
             return;
         };
-        let patch = difference::difference(&before, &view);
+        let mut patch = difference::difference(&before, &view);
+        for operation in &mut patch {
+            // As documented, also for a device that had not said it before.
+            if operation["path"] == "/$metadata/$model" && operation["op"] == "add" {
+                operation["op"] = "replace".into();
+            }
+        }
         if patch.is_empty() {
             return;
         }

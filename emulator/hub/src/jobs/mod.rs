@@ -216,6 +216,12 @@ impl Jobs {
         })
     }
 
+    /// What one job did to one device or module, as [`Jobs::device_jobs`] has it.
+    pub(crate) fn device_job(&self, id: &JobId, client: &ClientId) -> Option<Value> {
+        let result = self.results.get(id)?.get(client)?;
+        Some(result.to_json(self.jobs.get(id)?, client))
+    }
+
     pub(crate) fn restore_job(&mut self, key: &str, document: Option<&Value>) {
         match document.and_then(|document| Job::from_document(key, document)) {
             Some(job) => {

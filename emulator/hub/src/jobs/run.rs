@@ -337,10 +337,8 @@ impl Hub {
     fn store_result(&mut self, cx: &mut Cx<'_>, id: &JobId, client: ClientId, result: DeviceJob) {
         cx.change(Change::PutDocument(result.to_document(id, &client)));
         let results = self.jobs.results.entry(id.clone()).or_default();
-        results.put(client.clone(), result.clone());
-        if let Some(job) = self.jobs.jobs.get(id).cloned() {
-            self.device_job_changed(cx, &client, || result.to_json(&job, &client));
-        }
+        results.put(client.clone(), result);
+        self.device_job_changed(cx, id, &client);
     }
 
     fn store_job(&mut self, cx: &mut Cx<'_>, job: Job) {

@@ -1,6 +1,7 @@
 //! `spec/device.md` 16.3: events about identities, twins and connections.
 
 use iothub_hub::{Change, ConnectionEvents, End, Event, Feature, HubConfig, Limits, Outcome};
+use iothub_protocol::job::JobRequest;
 use iothub_protocol::property_bag::SystemProperty;
 use serde_json::{Value, json};
 
@@ -314,6 +315,85 @@ fn sequence_numbers_grow_as_text_even_when_the_clock_goes_back_over_a_restart() 
     turn(&mut restarted, &mut changes);
 
     assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:#?}");
+}
+
+/// Documented events of a thermostat (Microsoft's `concepts-digital-twin`).
+#[test]
+fn a_digital_twin_tells_its_model_and_its_changes_as_a_json_patch() {
+    let mut hub = fixture().device("d1").device("plain");
+    let source = "DigitalTwinChangeEvents";
+    let route = json!({"name": "a", "source": source, "endpointNames": ["events"]});
+    crate::routing::set(&mut hub, &json!({"routes": [route]}));
+    let model = "dtmi:com:example:TemperatureController;1";
+
+    let (connected, outcome) = hub.connect_with("d1", |it| it.model_id = Some(model.into()));
+    let event = only(&outcome);
+    assert_eq!(event.source.name(), "digitalTwinChangeEvents");
+    let content_type = event.message.properties.system(SystemProperty::ContentType);
+    assert_eq!(content_type.unwrap(), "application/json-patch+json");
+    assert_eq!(
+        body(&event),
+        json!([{"op": "replace", "path": "/$metadata/$model", "value": model}])
+    );
+
+    let component = json!({"thermostat1": {"__t": "c", "targetTemperature": 21.8}});
+    let patch = json!({"properties": {"desired": component}});
+    let changes = body(&only(&hub.patch("d1", &patch).1));
+    let text = changes.to_string();
+    assert!(text.contains("targetTemperature"), "{text}");
+    assert!(text.contains(r#""desiredValue":21.8"#), "{text}");
+    assert!(text.contains(r#""desiredVersion":2"#), "{text}");
+
+    let session = connected.unwrap().session;
+    let ack = json!({"value": 21.8, "ac": 200, "av": 2, "ad": "done"});
+    let patch = object(json!({"thermostat1": {"__t": "c", "targetTemperature": ack}}));
+    let outcome = hub
+        .run(|hub, cx| hub.patch_reported(cx, session, &patch, None))
+        .1;
+    let changes = body(&only(&outcome));
+    let ack_code = json!({
+        "op": "add",
+        "path": "/thermostat1/$metadata/targetTemperature/ackCode",
+        "value": 200,
+    });
+    assert!(changes.as_array().unwrap().contains(&ack_code), "{changes}");
+
+    let tags = hub.patch("d1", &json!({"tags": {"a": 1}})).1;
+    assert_eq!(told(&tags), [], "tags are no part of a digital twin");
+    let plain = hub.patch("plain", &json!({"properties": {"desired": {"a": 1}}}));
+    assert_eq!(told(&plain.1), [], "who has no model has no digital twin");
+}
+
+#[test]
+fn what_a_job_does_to_a_device_is_told() {
+    let mut hub = talkative().device("d1");
+    let job = json!({
+        "type": "scheduleUpdateTwin",
+        "queryCondition": "deviceId = 'd1'",
+        "updateTwin": {"etag": "*", "tags": {"k": "v"}},
+    });
+    let operator = hub.operator.clone();
+    let (request, sent) = JobRequest::parse("j1", job.to_string().as_bytes()).unwrap();
+    hub.run(|hub, cx| hub.put_job(cx, &operator, request, &sent))
+        .0
+        .unwrap();
+
+    let mut events = Vec::new();
+    while hub.hub.next_deadline().is_some_and(|next| next <= hub.now) {
+        events.extend(appended(&hub.fire_due()));
+    }
+
+    let of_job = |event: &&Event| event.source.name() == "deviceJobLifecycleEvents";
+    let told: Vec<_> = events.iter().filter(of_job).collect();
+    let statuses: Vec<_> = told
+        .iter()
+        .map(|event| body(event)["status"].clone())
+        .collect();
+    assert_eq!(statuses.first(), Some(&json!("pending")), "{statuses:?}");
+    assert_eq!(statuses.last(), Some(&json!("completed")), "{statuses:?}");
+    assert_eq!(application(told[0], "opType"), "updateDeviceJob");
+    assert_eq!(body(told[0])["jobId"], "j1");
+    assert_eq!(told[0].origin.client, client("d1"));
 }
 
 #[test]
