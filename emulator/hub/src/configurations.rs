@@ -27,6 +27,7 @@ use crate::query::Condition;
 
 pub(crate) use evaluation::Due;
 use evaluation::Sweep;
+pub use metrics::ConfigurationReading;
 use status::Statuses;
 
 #[derive(Clone, Default)]
@@ -62,7 +63,7 @@ enum Target {
 }
 
 impl Hub {
-    /// Creates or, with an `If-Match`, updates a configuration; answers it and its etag.
+    /// Creates or, with an `If-Match`, updates a configuration; answers it.
     ///
     /// Refuses with `ConfigurationAlreadyExists`, `ConfigurationNotFound`, `PreconditionFailed`,
     /// `ConfigurationCountLimitExceeded`, `InvalidConfigurationTargetCondition`,
@@ -75,7 +76,7 @@ impl Hub {
         id: &ConfigurationId,
         spec: ConfigurationSpec,
         if_match: &IfMatch,
-    ) -> Result<(Value, String), Error> {
+    ) -> Result<ConfigurationReading, Error> {
         require_write(caller)?;
         check_id(id, &spec)?;
         let old = self.configurations.all.get(&id.folded()).cloned();
@@ -112,33 +113,29 @@ impl Hub {
         if reaches_others {
             self.sweep_for(cx, &id.folded());
         }
-        self.configuration_view(id)
+        Ok(self.reading(self.configurations.all.get(&id.folded())))
     }
 
-    /// A configuration with its metrics, and its etag; refuses with `ConfigurationNotFound`.
+    /// A configuration; refuses with `ConfigurationNotFound`.
     pub fn configuration(
         &self,
         caller: &Principal,
         id: &ConfigurationId,
-    ) -> Result<(Value, String), Error> {
+    ) -> Result<ConfigurationReading, Error> {
         require_read(caller)?;
-        self.configuration_view(id)
+        let entry = self.configurations.all.get(&id.folded());
+        Ok(self.reading([entry.ok_or_else(|| not_found(id))?]))
     }
 
-    /// The configurations with their metrics, by name: all of them, or the first `top`.
+    /// The configurations by name: all of them, or the first `top`.
     pub fn configurations(
         &self,
         caller: &Principal,
         top: Option<usize>,
-    ) -> Result<Vec<Value>, Error> {
+    ) -> Result<ConfigurationReading, Error> {
         require_read(caller)?;
-        Ok(self
-            .configurations
-            .all
-            .values()
-            .take(top.unwrap_or(usize::MAX))
-            .map(|entry| self.with_metrics(entry))
-            .collect())
+        let all = self.configurations.all.values();
+        Ok(self.reading(all.take(top.unwrap_or(usize::MAX))))
     }
 
     /// Deletes a configuration; what it set goes, and what it kept others from setting comes.
@@ -205,12 +202,6 @@ impl Hub {
             metrics: spec.metrics.unwrap_or_default(),
             etag: String::new(),
         })
-    }
-
-    fn configuration_view(&self, id: &ConfigurationId) -> Result<(Value, String), Error> {
-        let entry = self.configurations.all.get(&id.folded());
-        let entry = entry.ok_or_else(|| not_found(id))?;
-        Ok((self.with_metrics(entry), entry.configuration.etag.clone()))
     }
 }
 

@@ -47,6 +47,7 @@ pub use access::{
 };
 pub use authorities::{Authority, AuthorityCertificate, TrustAnchor};
 pub use c2d::{C2dMessage, Received};
+pub use configurations::ConfigurationReading;
 pub use cx::{Change, Cx, Delivery, Effect, Notice, Outcome};
 pub use documents::{Document, DocumentKind};
 pub use entropy::Entropy;

@@ -5,5 +5,6 @@ mod c2d;
 mod choices;
 mod client;
 mod connect;
+mod modules;
 mod throttles;
 mod traffic;

@@ -105,5 +105,5 @@ def test_commands_of_the_root_and_of_a_component(digital_twins, device):
 def test_a_command_for_nobody_is_refused(digital_twins, device):
     for device_id in (device.id, "nobody-at-all"):
         with pytest.raises(HttpOperationError) as refused:
-            digital_twins.invoke_command(device_id, "reboot", None)
+            digital_twins.invoke_command(device_id, "reboot", 1)
         assert refused.value.response.status_code == 404

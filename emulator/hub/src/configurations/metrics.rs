@@ -1,12 +1,23 @@
 //! What a configuration measures: the hub's own metrics and the caller's (`spec/service.md` 7).
 
+use std::sync::Arc;
+
 use iothub_protocol::configuration::{Configuration, Content, Metrics, QueriesTest};
 use iothub_protocol::{Error, ErrorCode};
 use serde_json::{Map, Value, json};
 
+use super::status::Counts;
 use super::{Entry, Target, parse_condition, require_read};
 use crate::Hub;
 use crate::access::Principal;
+use crate::query::QuerySnapshot;
+
+/// Configurations as they were at one moment, to be counted and printed without holding anybody up.
+pub struct ConfigurationReading {
+    entries: Vec<(Arc<Entry>, Counts)>,
+    /// Only if there is something to be counted.
+    snapshot: Option<QuerySnapshot>,
+}
 
 impl Hub {
     /// Which of the texts are none: `{"targetConditionError": .., "customMetricQueryErrors": {..}}`.
@@ -43,20 +54,65 @@ impl Hub {
         Ok(())
     }
 
-    pub(super) fn with_metrics(&self, entry: &Entry) -> Value {
-        let own: Vec<_> = queries(&entry.configuration.metrics)
-            .map(|(_, query)| self.count_rows(query).unwrap_or_default())
+    /// Takes down what is asked for, and with it the hub if there is something to be counted.
+    pub(super) fn reading<'a>(
+        &self,
+        entries: impl IntoIterator<Item = &'a Arc<Entry>>,
+    ) -> ConfigurationReading {
+        let entries: Vec<_> = entries
+            .into_iter()
+            .map(|entry| {
+                (
+                    entry.clone(),
+                    self.configurations.statuses.counts(&entry.id),
+                )
+            })
             .collect();
-        entry
-            .configuration
-            .to_json(&self.system_metrics(entry), &own)
+        let counts = |(entry, _): &(Arc<Entry>, Counts)| {
+            let configuration = &entry.configuration;
+            !configuration.metrics.is_empty() || matches!(configuration.content, Content::Edge(_))
+        };
+        let snapshot = entries.iter().any(counts).then(|| self.snapshot());
+        ConfigurationReading { entries, snapshot }
+    }
+}
+
+impl ConfigurationReading {
+    /// Whether nothing has to be counted, which takes its time when there are many devices.
+    pub fn is_quick(&self) -> bool {
+        self.snapshot.is_none()
+    }
+
+    /// The configurations with their metrics, each with its etag (unquoted).
+    pub fn to_json(&self) -> Vec<(Value, String)> {
+        self.entries
+            .iter()
+            .map(|(entry, counts)| {
+                let configuration = &entry.configuration;
+                let own: Vec<_> = queries(&configuration.metrics)
+                    .map(|(_, query)| self.count(query))
+                    .collect();
+                let system = self.system_metrics(entry, *counts);
+                (
+                    configuration.to_json(&system, &own),
+                    configuration.etag.clone(),
+                )
+            })
+            .collect()
+    }
+
+    /// What was checked when it was written counts nothing if it is no query after all.
+    fn count(&self, query: &str) -> u64 {
+        let snapshot = self.snapshot.as_ref();
+        snapshot
+            .and_then(|snapshot| snapshot.count_rows(query).ok())
+            .unwrap_or_default()
     }
 
     /// The queries are word for word those of the service (`spec/service.md` 7), so that who runs
     /// them finds what was counted.
-    fn system_metrics(&self, entry: &Entry) -> Metrics {
+    fn system_metrics(&self, entry: &Entry, counts: Counts) -> Metrics {
         let configuration = &entry.configuration;
-        let counts = self.configurations.statuses.counts(&entry.id);
         let id = &configuration.id;
         let condition = configuration.target_condition.trim();
         let applied = format!("configurations.[[{id}]].status = 'Applied'");
@@ -82,8 +138,7 @@ impl Hub {
             let code = "properties.reported.lastDesiredStatus.code";
             let succeeded = format!("{agents} and {version} and {code} = 200");
             let failed = format!("{agents} and {version} and {code} != 200");
-            let count = |query: &str| self.count_rows(query).unwrap_or_default();
-            let (succeeded_count, failed_count) = (count(&succeeded), count(&failed));
+            let (succeeded_count, failed_count) = (self.count(&succeeded), self.count(&failed));
             let targeted = of_devices("capabilities.iotEdge = true");
             return vec![
                 metric("targetedCount", targeted, counts.targeted),

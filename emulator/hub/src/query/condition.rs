@@ -118,13 +118,4 @@ impl Hub {
     pub fn check_query(text: &str) -> Result<(), Error> {
         Query::parse(text, false).map(drop)
     }
-
-    /// How many rows a whole SELECT has.
-    pub(crate) fn count_rows(&self, text: &str) -> Result<u64, Error> {
-        let view = View {
-            hub: self,
-            present: None,
-        };
-        Ok(Query::parse(text, false)?.count(view))
-    }
 }

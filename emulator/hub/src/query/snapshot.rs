@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use iothub_protocol::{ClientId, Error, Timestamp};
 
 use super::rows::View;
+use super::select::Query;
 use crate::{Hub, Permission, Principal};
 
 /// A copy of what queries look at. What is kept for devices is structurally shared, so its cost
@@ -21,6 +22,11 @@ impl QuerySnapshot {
             present: Some(&self.present),
         }
     }
+
+    /// How many rows a whole SELECT has.
+    pub(crate) fn count_rows(&self, text: &str) -> Result<u64, Error> {
+        Ok(Query::parse(text, false)?.count(self.view()))
+    }
 }
 
 impl Hub {
@@ -28,9 +34,14 @@ impl Hub {
     /// (`spec/service.md` 1.2).
     pub fn query_snapshot(&self, caller: &Principal) -> Result<QuerySnapshot, Error> {
         caller.require(Permission::ServiceConnect)?;
-        Ok(QuerySnapshot {
+        Ok(self.snapshot())
+    }
+
+    /// The hub as it is now.
+    pub(crate) fn snapshot(&self) -> QuerySnapshot {
+        QuerySnapshot {
             hub: self.without_connections(),
             present: self.sessions.present(),
-        })
+        }
     }
 }

@@ -2,8 +2,10 @@
 
 use axum::response::Response;
 use hyper::body::Incoming;
+use iothub_hub::ConfigurationReading;
 use iothub_protocol::configuration::{ConfigurationId, ConfigurationSpec, Content, QueriesTest};
-use iothub_protocol::{Error, json};
+use iothub_protocol::{Error, ErrorCode, json};
+use serde_json::Value;
 
 use crate::activity::OperationKind;
 use crate::http::call::{Call, about, known};
@@ -22,9 +24,14 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Response, Error> {
         },
     };
     let operation = OperationKind::ListConfigurations.hub_wide();
-    let configurations = call
+    let reading = call
         .perform(operation, |hub, _, caller| hub.configurations(caller, top?))
         .await?;
+    let configurations: Vec<Value> = printed(reading)
+        .await?
+        .into_iter()
+        .map(|(configuration, _)| configuration)
+        .collect();
     Ok(answer::value(&configurations.into()))
 }
 
@@ -47,10 +54,10 @@ pub(super) async fn test_queries(call: &Call<'_>, body: Incoming) -> Result<Resp
 pub(super) async fn get(call: &Call<'_>, id: &str) -> Result<Response, Error> {
     let id = ConfigurationId::parse(id);
     let operation = OperationKind::GetConfiguration.hub_wide();
-    let (configuration, etag) = call
+    let reading = call
         .perform(operation, |hub, _, caller| hub.configuration(caller, &id?))
         .await?;
-    Ok(answer::entity(&configuration, &etag))
+    one(reading).await
 }
 
 /// `PUT /configurations/{id}`: creates without `If-Match`, updates with.
@@ -61,12 +68,12 @@ pub(super) async fn put(call: &Call<'_>, id: &str, body: Incoming) -> Result<Res
         .await
         .and_then(|body| ConfigurationSpec::parse(&body));
     let operation = OperationKind::PutConfiguration.hub_wide();
-    let (configuration, etag) = call
+    let reading = call
         .perform(operation, |hub, cx, caller| {
             hub.put_configuration(cx, caller, &id?, spec?, &call.if_match())
         })
         .await?;
-    Ok(answer::entity(&configuration, &etag))
+    one(reading).await
 }
 
 /// `DELETE /configurations/{id}`
@@ -97,4 +104,25 @@ pub(super) async fn apply(
     })
     .await?;
     Ok(answer::no_content())
+}
+
+async fn one(reading: ConfigurationReading) -> Result<Response, Error> {
+    let mut printed = printed(reading).await?;
+    match printed.pop() {
+        Some((configuration, etag)) => Ok(answer::entity(&configuration, &etag)),
+        None => Err(Error::new(
+            ErrorCode::ServerError,
+            "there is nothing to print",
+        )),
+    }
+}
+
+/// Metrics are counted on a thread of their own, so that nobody waits for them but their caller.
+async fn printed(reading: ConfigurationReading) -> Result<Vec<(Value, String)>, Error> {
+    if reading.is_quick() {
+        return Ok(reading.to_json());
+    }
+    tokio::task::spawn_blocking(move || reading.to_json())
+        .await
+        .map_err(|error| Error::new(ErrorCode::ServerError, error.to_string()))
 }
