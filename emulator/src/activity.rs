@@ -72,6 +72,7 @@ operations! {
     GetRegistryJob = "getRegistryJob",
     ListRegistryJobs = "listRegistryJobs",
     CancelRegistryJob = "cancelRegistryJob",
+    RunRegistryJob = "runRegistryJob",
     PutConfiguration = "putConfiguration",
     GetConfiguration = "getConfiguration",
     ListConfigurations = "listConfigurations",

@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use iothub_hub::{AccessPolicy, Entropy, Limits, Permission, Permissions, RoutingSpec};
 use iothub_protocol::Timestamp;
+use iothub_protocol::storage::ContainerName;
 use sha2::{Digest, Sha256};
 
+use crate::blobs::{BlobSettings, DEFAULT_CONTAINER};
 use crate::certificates::CertificateOptions;
 use crate::mqtt;
+use crate::registry_jobs::Folders;
 
 /// Everything that can be set. The default runs as it is: a hub in memory on loopback, every
 /// listener on a free port.
@@ -45,6 +48,20 @@ pub struct Config {
     pub routing: Option<Arc<RoutingSpec>>,
     /// Where endpoints of routes are that are files; otherwise `routes` in the data directory.
     pub routes_folder: Option<PathBuf>,
+    /// Devices' files.
+    pub uploads: Uploads,
+}
+
+/// Where devices' files go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uploads {
+    /// The container that uploads go to; `None`: there is no file upload.
+    pub container: Option<ContainerName>,
+    /// Bytes of all files together, while they are in memory.
+    pub memory_limit: u64,
+    /// The folder that `file://` URIs of imports and exports must be below; `None`: any folder when
+    /// only this machine can connect, otherwise none.
+    pub jobs_dir: Option<PathBuf>,
 }
 
 /// Addresses and ports.
@@ -162,6 +179,8 @@ const POLICIES: [(&str, &[Permission]); 5] = [
 const DEVELOPMENT_SEED: u64 = u64::from_be_bytes(*b"iothubem");
 /// Keeps policy keys apart from device keys of the same seed.
 const POLICY_KEY_DOMAIN: u64 = u64::from_be_bytes(*b"policies");
+/// Keeps the storage account's key apart from those of the policies.
+const STORAGE_KEY_DOMAIN: u64 = u64::from_be_bytes(*b"storage ");
 
 impl Default for Config {
     fn default() -> Self {
@@ -182,6 +201,17 @@ impl Default for Config {
             mqtt: mqtt::Settings::default(),
             routing: None,
             routes_folder: None,
+            uploads: Uploads::default(),
+        }
+    }
+}
+
+impl Default for Uploads {
+    fn default() -> Self {
+        Self {
+            container: ContainerName::parse(DEFAULT_CONTAINER).ok(),
+            memory_limit: BlobSettings::MEMORY_LIMIT,
+            jobs_dir: None,
         }
     }
 }
@@ -221,13 +251,32 @@ impl Config {
         self.hostname.split('.').next().unwrap_or(&self.hostname)
     }
 
-    /// All shared access policies, with their keys.
-    pub fn all_policies(&self) -> Vec<AccessPolicy> {
-        let seed = match self.keys {
+    /// The storage account of devices' files, with its key.
+    pub fn blob_settings(&self) -> BlobSettings {
+        let key = Entropy::new(self.key_seed() ^ STORAGE_KEY_DOMAIN).key();
+        BlobSettings {
+            uploads: self.uploads.container.clone(),
+            memory_limit: self.uploads.memory_limit,
+            folders: match &self.uploads.jobs_dir {
+                Some(folder) => Folders::Below(folder.clone()),
+                None if self.listen.addresses.iter().all(IpAddr::is_loopback) => Folders::Anywhere,
+                None => Folders::Nowhere,
+            },
+            ..BlobSettings::with_key(key)
+        }
+    }
+
+    fn key_seed(&self) -> u64 {
+        match self.keys {
             PolicyKeys::Development => DEVELOPMENT_SEED,
             PolicyKeys::Seeded => self.seed ^ POLICY_KEY_DOMAIN,
             PolicyKeys::Random => random_seed(),
-        };
+        }
+    }
+
+    /// All shared access policies, with their keys.
+    pub fn all_policies(&self) -> Vec<AccessPolicy> {
+        let seed = self.key_seed();
         let mut entropy = Entropy::new(seed);
         let default = POLICIES
             .iter()

@@ -8,16 +8,18 @@ use std::sync::Arc;
 use iothub_hub::{AccessPolicy, Hub, HubConfig};
 use iothub_protocol::Clock;
 use iothub_protocol::connection_string::ConnectionString;
+use iothub_protocol::storage::Account;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::blobs::{Blobs, Home};
 use crate::certificates::{CertificateError, Certificates};
 use crate::clock::HubClock;
 use crate::config::{ClockSetting, Config, Durability, Port, SHUTDOWN_LIMIT, Storage};
 use crate::handle::HubHandle;
 use crate::store::{FileOptions, FileStore, MemoryStore, Store, StoreError};
 use crate::transport::{self, Bound};
-use crate::{http, mqtt};
+use crate::{http, mqtt, registry_jobs};
 
 /// A running emulator. Dropping it stops it without waiting; [`Emulator::shutdown`] waits.
 pub struct Emulator {
@@ -66,6 +68,9 @@ pub enum StartError {
     /// The store did not open.
     #[error("open the store")]
     Store(#[from] StoreError),
+    /// The folder of devices' files did not open.
+    #[error("open the folder of devices' files")]
+    Blobs(#[source] io::Error),
     /// A setting makes no sense.
     #[error("{0}")]
     Setting(String),
@@ -96,7 +101,9 @@ impl Emulator {
         // Clients judge a certificate's validity by the world's time, not by the emulator's.
         let world = HubClock::system().now();
         let certificates = Certificates::load_or_create(&config.certificates, world)?;
-        let handle = HubHandle::open(hub(&config, &policies), store(&config)?, clock)?;
+        let store = store(&config)?;
+        let blobs = blobs(&config)?;
+        let handle = HubHandle::open_with(hub(&config, &policies), store, blobs, clock)?;
         open_routes_folder(&config, &handle)?;
 
         let mut notes = Vec::new();
@@ -117,13 +124,16 @@ impl Emulator {
             http: http.port(),
             observe: observe.as_ref().map(Bound::port),
         };
-        let info = Arc::new(http::Info::new(
+        let account = &handle.blobs().settings().account;
+        let info = http::Info::new(
             config.hostname.clone(),
             ports,
             certificates.ca_file().map(PathBuf::from),
             certificates.ca_pem().to_owned(),
             connection_strings(&config.hostname, &policies),
-        ));
+        );
+        let info =
+            Arc::new(info.with_storage(storage_string(&config.hostname, ports.https, account)));
 
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -203,6 +213,15 @@ impl Emulator {
             tasks.spawn(async move {
                 tokio::select! {
                     () = handle.run_routes() => {}
+                    () = stop.cancelled() => {}
+                }
+            });
+        }
+        {
+            let (handle, stop) = (handle.clone(), stop.clone());
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = registry_jobs::run(handle) => {}
                     () = stop.cancelled() => {}
                 }
             });
@@ -294,6 +313,26 @@ fn open_routes_folder(config: &Config, handle: &HubHandle) -> Result<(), StartEr
     Ok(())
 }
 
+fn blobs(config: &Config) -> Result<Blobs, StartError> {
+    if let Some(container) = &config.uploads.container
+        && http::RESERVED_CONTAINERS.contains(&container.as_str())
+    {
+        return Err(StartError::Setting(format!(
+            "upload container: {container} is where something else is served"
+        )));
+    }
+    let home = match &config.storage {
+        Storage::Memory { .. } => Home::Memory,
+        Storage::Directory {
+            path, durability, ..
+        } => Home::Directory {
+            path: path.join("blobs"),
+            sync: *durability == Durability::EveryCommit,
+        },
+    };
+    Blobs::open(config.blob_settings(), &home).map_err(StartError::Blobs)
+}
+
 fn store(config: &Config) -> Result<Box<dyn Store>, StoreError> {
     Ok(match &config.storage {
         Storage::Memory { retention_bytes } => {
@@ -357,6 +396,22 @@ fn connection_strings(hostname: &str, policies: &[AccessPolicy]) -> BTreeMap<Str
             (policy.name.clone(), string.to_string())
         })
         .collect()
+}
+
+/// What a storage client is told to find the account, below its own path as on a local storage
+/// emulator.
+fn storage_string(hostname: &str, https: u16, account: &Account) -> String {
+    let Account { name, key } = account;
+    let port = if https == 443 {
+        String::new()
+    } else {
+        format!(":{https}")
+    };
+    format!(
+        "DefaultEndpointsProtocol=https;AccountName={name};AccountKey={};\
+         BlobEndpoint=https://{hostname}{port}/{name};",
+        key.to_base64()
+    )
 }
 
 fn spawn(

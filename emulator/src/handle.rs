@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use iothub_hub::{
-    CallId, Change, ConnectRequest, Connected, Cx, Decision, Effect, End, Event, Hub, Notice,
-    Outcome, PartitionId, Principal, QuotaMeter, SessionId, ThrottleMeter, Tier,
+    CallId, Change, ConnectRequest, Connected, Cx, Decision, Effect, End, Entropy, Event, Hub,
+    Notice, Outcome, PartitionId, Principal, QuotaMeter, SessionId, ThrottleMeter, Tier,
 };
 use iothub_protocol::method::{MethodRequest, MethodResponse};
 use iothub_protocol::{ClientId, Clock, Error, ErrorCode, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::activity::{Activity, Operation, OperationKind};
+use crate::blobs::{BlobSettings, Blobs};
 use crate::clock::HubClock;
 use crate::faults::FaultPlan;
 use crate::mailbox::{Mailbox, Step};
@@ -36,12 +37,17 @@ struct Inner {
     clock: Arc<HubClock>,
     faults: FaultPlan,
     activity: Activity,
+    blobs: Blobs,
     /// The hub's next deadline, for the alarm task.
     alarm: watch::Sender<Option<Timestamp>>,
     /// Bumped when events have been appended.
     appended: watch::Sender<u64>,
     /// Bumped when a batch of feedback can be received.
     feedback_ready: watch::Sender<u64>,
+    /// Bumped when file-upload notifications can be received.
+    file_notifications: watch::Sender<u64>,
+    /// Bumped when an import or export waits to be carried out.
+    registry_job: watch::Sender<u64>,
     /// How far commits survive a crash.
     progress: watch::Sender<Progress>,
     /// Whether somebody observes.
@@ -100,10 +106,18 @@ struct CallGuard<'a> {
 }
 
 impl HubHandle {
-    /// Surrounds a hub. What `store` holds is loaded into it first.
-    pub fn open(
+    /// Surrounds a hub. What `store` holds is loaded into it first. Devices' files stay in memory.
+    pub fn open(hub: Hub, store: Box<dyn Store>, clock: Arc<HubClock>) -> Result<Self, StoreError> {
+        let key = Entropy::new(hub.config().seed).key();
+        let blobs = Blobs::in_memory(BlobSettings::with_key(key));
+        Self::open_with(hub, store, blobs, clock)
+    }
+
+    /// As [`HubHandle::open`], with a place for devices' files.
+    pub fn open_with(
         mut hub: Hub,
         mut store: Box<dyn Store>,
+        blobs: Blobs,
         clock: Arc<HubClock>,
     ) -> Result<Self, StoreError> {
         store.load(&mut |change| hub.restore(change))?;
@@ -132,9 +146,12 @@ impl HubHandle {
                 clock,
                 faults: FaultPlan::default(),
                 activity: Activity::default(),
+                blobs,
                 alarm,
                 appended: watch::Sender::new(0),
                 feedback_ready: watch::Sender::new(0),
+                file_notifications: watch::Sender::new(0),
+                registry_job: watch::Sender::new(0),
                 progress,
                 observed: AtomicBool::new(false),
                 message_size,
@@ -319,6 +336,16 @@ impl HubHandle {
         self.inner.feedback_ready.subscribe()
     }
 
+    /// Changes whenever file-upload notifications can be received.
+    pub fn file_notifications(&self) -> watch::Receiver<u64> {
+        self.inner.file_notifications.subscribe()
+    }
+
+    /// Changes whenever an import or export waits to be carried out.
+    pub fn registry_job(&self) -> watch::Receiver<u64> {
+        self.inner.registry_job.subscribe()
+    }
+
     /// Looks at the hub without changing it.
     pub fn inspect<R>(&self, look: impl FnOnce(&Hub) -> R) -> R {
         look(&self.lock().hub)
@@ -342,6 +369,11 @@ impl HubHandle {
     /// The record of operations.
     pub fn activity(&self) -> &Activity {
         &self.inner.activity
+    }
+
+    /// Where devices' files are.
+    pub fn blobs(&self) -> &Blobs {
+        &self.inner.blobs
     }
 
     /// Why the hub has stopped, if it has.
@@ -588,6 +620,8 @@ impl HubHandle {
     fn dispatch(&self, core: &mut Core) {
         let durable = core.store.durable();
         let mut appended = false;
+        let mut file_notifications = false;
+        let mut registry_job = false;
         while let Some((ticket, ..)) = core.release.front()
             && *ticket <= durable
         {
@@ -615,6 +649,8 @@ impl HubHandle {
                     Effect::FeedbackReady => {
                         self.inner.feedback_ready.send_modify(|count| *count += 1);
                     }
+                    Effect::FileNotificationsReady => file_notifications = true,
+                    Effect::RegistryJobReady => registry_job = true,
                     Effect::Disconnect(session, code) => {
                         if let Some(mailbox) = core.mailboxes.remove(&session) {
                             mailbox.close(code);
@@ -625,6 +661,14 @@ impl HubHandle {
         }
         if appended {
             self.inner.appended.send_modify(|count| *count += 1);
+        }
+        if registry_job {
+            let ready = &self.inner.registry_job;
+            ready.send_modify(|count| *count += 1);
+        }
+        if file_notifications {
+            let ready = &self.inner.file_notifications;
+            ready.send_modify(|count| *count += 1);
         }
     }
 

@@ -4,6 +4,7 @@
 //! `iothub-hub`, what is on the wire in `iothub-protocol`. [`Emulator`] is the entry point.
 
 pub mod activity;
+pub mod blobs;
 pub mod certificates;
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -17,6 +18,7 @@ pub mod mailbox;
 pub mod mqtt;
 #[cfg(feature = "observer")]
 pub mod observer;
+pub mod registry_jobs;
 pub mod routes;
 pub mod settings;
 pub mod store;

@@ -172,6 +172,23 @@ const SETTINGS: &[Setting] = &[
     seconds!("session_grace", "600", limits.session_grace),
     number!("methods_in_flight", "10", limits.methods_in_flight),
     number!("modules_per_device", "50", limits.modules_per_device),
+    seconds!("upload_ttl", "3600", limits.upload_ttl),
+    number!("uploads_in_progress", "10", limits.uploads_in_progress),
+    seconds!(
+        "file_notification_ttl",
+        "3600",
+        limits.file_notification_ttl
+    ),
+    seconds!(
+        "file_notification_lock",
+        "60",
+        limits.file_notification_lock
+    ),
+    number!(
+        "file_notification_deliveries",
+        "10",
+        limits.file_notification_deliveries
+    ),
 ];
 
 /// A number, and no time that overflows when it is added to the present.

@@ -127,6 +127,7 @@ impl OperationKind {
             | Self::ReceiveFileNotification
             | Self::SettleFileNotification
             | Self::AccessBlob
+            | Self::RunRegistryJob
             | Self::ReadEvents
             | Self::Control => return None,
         })

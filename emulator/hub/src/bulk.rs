@@ -34,7 +34,7 @@ impl Hub {
         Ok(errors)
     }
 
-    fn bulk_item(
+    pub(crate) fn bulk_item(
         &mut self,
         cx: &mut Cx<'_>,
         caller: &Principal,
@@ -115,7 +115,7 @@ impl Hub {
     }
 }
 
-fn client_of(item: &BulkItem) -> Result<ClientId, Error> {
+pub(crate) fn client_of(item: &BulkItem) -> Result<ClientId, Error> {
     let invalid =
         |error: iothub_protocol::identity::InvalidId| Error::argument_invalid(error.to_string());
     let device = DeviceId::parse(&item.id).map_err(invalid)?;

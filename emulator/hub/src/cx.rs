@@ -81,6 +81,10 @@ pub enum Effect {
     FeedbackReady,
     /// End the session's connection.
     Disconnect(SessionId, ErrorCode),
+    /// Who waits for file-upload notifications may ask for one.
+    FileNotificationsReady,
+    /// Who carries out imports and exports may ask for the next.
+    RegistryJobReady,
 }
 
 /// What the hub sends to a connected client.

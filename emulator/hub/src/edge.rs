@@ -7,6 +7,9 @@ use crate::Hub;
 use crate::cx::Cx;
 use crate::registry::Identity;
 
+/// How every scope begins; the edge's id and the ticks of its creation follow.
+const SCOPE: &str = "ms-azure-iot-edge://";
+
 impl Hub {
     /// What an edge has from the moment it is one (`spec/service.md` 2.5).
     pub(crate) fn add_system_modules(&mut self, cx: &mut Cx<'_>, device: &DeviceId) {
@@ -66,9 +69,12 @@ impl Hub {
             {
                 return refused(format!("the scope of edge {id} does not change"));
             }
-            let own = old_scope
-                .cloned()
-                .unwrap_or_else(|| format!("ms-azure-iot-edge://{id}-{}", cx.now().dotnet_ticks()));
+            let own = match (old_scope, given) {
+                (Some(own), _) => own.clone(),
+                // As an export has it, so that its children find it again.
+                (None, Some(given)) if is_scope_of(id, given) => given.clone(),
+                (None, _) => format!("{SCOPE}{id}-{}", cx.now().dotnet_ticks()),
+            };
             (Some(own), named.cloned())
         } else {
             // An edge that becomes a leaf is sent back with the scope that was its own, which
@@ -127,4 +133,12 @@ impl Hub {
 
 fn refused<R>(detail: String) -> Result<R, Error> {
     Err(Error::new(ErrorCode::InvalidDeviceScope, detail))
+}
+
+/// Whether a scope may be that of this edge.
+fn is_scope_of(edge: &DeviceId, scope: &str) -> bool {
+    let rest = scope.strip_prefix(SCOPE);
+    let rest = rest.and_then(|rest| rest.strip_prefix(edge.as_str()));
+    let ticks = rest.and_then(|rest| rest.strip_prefix('-'));
+    ticks.is_some_and(|ticks| !ticks.is_empty() && ticks.bytes().all(|byte| byte.is_ascii_digit()))
 }

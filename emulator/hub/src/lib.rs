@@ -17,6 +17,7 @@ mod digital_twins;
 mod documents;
 mod edge;
 mod entropy;
+mod export;
 mod feedback;
 mod file_notifications;
 mod jobs;
@@ -51,7 +52,9 @@ pub use configurations::ConfigurationReading;
 pub use cx::{Change, Cx, Delivery, Effect, Notice, Outcome};
 pub use documents::{Document, DocumentKind};
 pub use entropy::Entropy;
+pub use export::ExportSnapshot;
 pub use feedback::FeedbackBatch;
+pub use file_notifications::ReceivedFileNotification;
 pub use jobs::JobFilter;
 pub use limits::{
     BeforeSubscription, ConnectionEvents, CountedReturns, ExpiredCertificates, Limits,
@@ -72,6 +75,7 @@ pub use sessions::{
 pub use telemetry::{Event, EventSource, Origin, PartitionHead, PartitionId};
 pub use throttles::{Decision, QuotaMeter, Sku, Throttle, ThrottleMeter, Tier};
 pub use twins::Twin;
+pub use uploads::{BlobFacts, Upload};
 
 /// How a hub is set up; constant for its life.
 #[derive(Clone, Debug)]
@@ -203,6 +207,7 @@ impl Hub {
         self.feedback_rearm();
         self.jobs_rearm();
         self.uploads_rearm();
+        self.registry_jobs_rearm();
         self.file_notifications_rearm();
     }
 

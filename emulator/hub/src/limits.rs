@@ -82,6 +82,18 @@ pub struct Limits {
     /// Batches that wait. Not the real hub's number: it keeps the memory bounded when nobody reads;
     /// beyond it the oldest is dropped.
     pub feedback_batches: usize,
+    /// How long a device may write the file that it has begun to upload: 1 minute to 24 hours
+    /// (`spec/device.md` 8.1).
+    pub upload_ttl: Duration,
+    /// File uploads of one device that have begun and not ended (`spec/device.md` 8.4).
+    pub uploads_in_progress: usize,
+    /// How long a file-upload notification waits for a back end: 1 minute to 48 hours.
+    pub file_notification_ttl: Duration,
+    /// How long a back end that received a file-upload notification has to settle it: 5 to 300
+    /// seconds.
+    pub file_notification_lock: Duration,
+    /// How often a file-upload notification is delivered: 1 to 100 times.
+    pub file_notification_deliveries: u32,
 }
 
 /// Which returns of a message to its queue count as deliveries (`spec/device.md` 5.4, Q5).
@@ -158,6 +170,11 @@ impl Default for Limits {
             feedback_delivery_count: 10,
             feedback_batches: 10_000,
             authorities: 25,
+            upload_ttl: Duration::from_secs(3600),
+            uploads_in_progress: 10,
+            file_notification_ttl: Duration::from_secs(3600),
+            file_notification_lock: Duration::from_secs(60),
+            file_notification_deliveries: 10,
         }
     }
 }

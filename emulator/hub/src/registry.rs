@@ -376,6 +376,19 @@ impl Hub {
         self.configure(cx, client);
     }
 
+    /// Records that a client without a connection did something.
+    pub(crate) fn note_activity(&mut self, cx: &mut Cx<'_>, client: &ClientId) {
+        if let Some(identity) = self.registry.identities.get(client)
+            && identity.last_activity < cx.now()
+        {
+            let identity = Identity {
+                last_activity: cx.now(),
+                ..(**identity).clone()
+            };
+            self.store_identity(cx, identity);
+        }
+    }
+
     pub(crate) fn device_identity(&self, id: &DeviceId) -> Result<DeviceIdentity, Error> {
         Ok(self.device_view(self.registry.require_device(id)?))
     }
@@ -496,6 +509,9 @@ impl Hub {
         }
         self.identity_deleted(cx, client);
         self.drop_c2d(cx, client);
+        if client.module.is_none() {
+            self.forget_uploads_of(cx, &client.device);
+        }
         self.registry.remove(client);
         self.twins.remove(client);
         self.sessions.forget(client);
@@ -521,6 +537,11 @@ impl Hub {
 }
 
 impl Registry {
+    /// Every identity as it is now; costs the same whatever their number.
+    pub(crate) fn snapshot(&self) -> OrdMap<ClientId, Arc<Identity>> {
+        self.identities.clone()
+    }
+
     pub(crate) fn find(&self, client: &ClientId) -> Option<&Arc<Identity>> {
         self.identities.get(client)
     }

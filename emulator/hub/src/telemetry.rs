@@ -6,7 +6,7 @@ use iothub_protocol::{ClientId, DeviceId, Error, ErrorCode, Message, Timestamp};
 use serde_json::Value;
 
 use crate::Hub;
-use crate::access::AuthMethod;
+use crate::access::{AuthMethod, Permission, Principal};
 use crate::cx::{Change, Cx, Effect};
 use crate::query::json_body;
 use crate::sessions::SessionId;
@@ -157,6 +157,38 @@ impl Hub {
         if !state.used {
             self.connection_used(cx, session);
         }
+        self.append(cx, &origin, messages);
+        Ok(())
+    }
+
+    /// Appends messages of a client that has no session, in order, all or none. Its connection
+    /// state stays as it is.
+    ///
+    /// Refuses with `DeviceNotFound`, `ModuleNotFound`, and with `MessageTooLarge` when a message
+    /// is over 256 KiB (`spec/device.md` 9.2).
+    pub fn ingest_from(
+        &mut self,
+        cx: &mut Cx<'_>,
+        caller: &Principal,
+        client: &ClientId,
+        messages: Vec<Message>,
+    ) -> Result<(), Error> {
+        caller.require(Permission::DeviceConnect)?;
+        let generation = self.registry.require(client)?.generation.clone();
+        for message in &messages {
+            check_size(message)?;
+        }
+        match self.sessions.of(client) {
+            Some(session) => self.sessions.require(session)?.last_activity = cx.now(),
+            None => self.note_activity(cx, client),
+        }
+        let origin = Arc::new(Origin {
+            client: client.clone(),
+            generation,
+            auth_method: caller.auth_method(),
+            // A model is announced when a client connects (`spec/device.md` 15).
+            model_id: None,
+        });
         self.append(cx, &origin, messages);
         Ok(())
     }

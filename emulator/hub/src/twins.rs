@@ -331,6 +331,11 @@ impl Twin {
 }
 
 impl Twins {
+    /// Every twin as it is now; costs the same whatever their number.
+    pub(crate) fn snapshot(&self) -> OrdMap<ClientId, Arc<Twin>> {
+        self.twins.clone()
+    }
+
     /// Twins in order of their clients.
     pub(crate) fn range(
         &self,

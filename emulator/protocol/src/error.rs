@@ -255,7 +255,7 @@ error_codes! {
     IotHubMaxCbsTokenExceeded = 403005, "amqp:resource-limit-exceeded",
         "too many tokens on one connection";
     DeviceMaximumActiveFileUploadLimitExceeded = 403006, "amqp:resource-limit-exceeded",
-        "too many file uploads of the device are active";
+        "Number of active file upload requests exceeded limit";
     DeviceMaximumQueueSizeExceeded = 403007, "amqp:resource-limit-exceeded",
         "the queue of the device holds too many bytes";
     RoutingEndpointResponseForbidden = 403008, "amqp:not-allowed", "the routing endpoint refused";

@@ -19,8 +19,10 @@ pub mod mqtt;
 pub mod property_bag;
 pub mod registry;
 pub mod sas;
+pub mod storage;
 pub mod time;
 pub mod twin;
+pub mod upload;
 
 pub use error::{Error, ErrorCode};
 pub use identity::{ClientId, DeviceId, ModuleId};

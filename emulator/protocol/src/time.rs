@@ -99,6 +99,36 @@ impl Timestamp {
         }
     }
 
+    /// ISO 8601 to the second, with `Z`, as storage signatures and blobs' lists spell it.
+    pub fn to_iso_seconds(self) -> String {
+        let mut text = String::with_capacity(20);
+        Civil::of(self).push_date_and_time(&mut text);
+        text.push('Z');
+        text
+    }
+
+    /// `Thu, 14 Mar 2024 09:54:49 GMT`, as in headers of the kind of `Last-Modified`.
+    pub fn to_http_date(self) -> String {
+        // The first of January 1970 was a Thursday.
+        const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+        const MONTHS: [&str; 12] = [
+            "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+        ];
+        let days = self.unix_seconds().div_euclid(SECONDS_PER_DAY);
+        let weekday = DAYS[days.rem_euclid(7) as usize];
+        let Civil {
+            year,
+            month,
+            day,
+            hour,
+            minute,
+            second,
+            ..
+        } = Civil::of(self);
+        let month = MONTHS[(month - 1).rem_euclid(12) as usize];
+        format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+    }
+
     /// `MM/DD/YYYY HH:MM:SS`, as in tracking ids (`spec/service.md` 0.6).
     pub fn to_tracking(self) -> String {
         let Civil {
@@ -401,6 +431,16 @@ mod tests {
         ] {
             assert_eq!(Timestamp::parse_iso(iso).unwrap().to_general(), general);
         }
+    }
+
+    #[test]
+    fn dates_of_headers_and_signatures() {
+        let time = Timestamp::parse_iso("2024-03-14T09:54:49.6536567Z").unwrap();
+
+        assert_eq!(time.to_http_date(), "Thu, 14 Mar 2024 09:54:49 GMT");
+        assert_eq!(time.to_iso_seconds(), "2024-03-14T09:54:49Z");
+        let earlier = Timestamp::parse_iso("1969-12-31T23:59:59Z").unwrap();
+        assert_eq!(earlier.to_http_date(), "Wed, 31 Dec 1969 23:59:59 GMT");
     }
 
     #[test]

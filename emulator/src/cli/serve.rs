@@ -8,13 +8,15 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use iothub_hub::{Limits, Permission, Permissions, RoutingSpec, Sku, Tier};
+use iothub_protocol::storage::ContainerName;
 use tracing_subscriber::EnvFilter;
 
 use super::ready;
+use crate::blobs::DEFAULT_CONTAINER;
 use crate::certificates::{CertificateOptions, KeyType};
 use crate::config::{
     Config, CustomPolicy, DEFAULT_PARTITIONS, DEFAULT_RETENTION_BYTES, Durability, Listen,
-    PolicyKeys, Port, Storage,
+    PolicyKeys, Port, Storage, Uploads,
 };
 use crate::emulator::Emulator;
 use crate::settings::Setting;
@@ -118,6 +120,18 @@ pub(crate) struct ServeCommand {
     /// Directory for endpoints of routes that are files [default: routes in the data directory].
     #[arg(long, env = "IOTHUB_EMULATOR_ROUTES_DIR", value_name = "DIR")]
     routes_dir: Option<PathBuf>,
+    /// Container that devices' files go to; `none`: there is no file upload.
+    #[arg(
+        long,
+        env = "IOTHUB_EMULATOR_UPLOAD_CONTAINER",
+        default_value = DEFAULT_CONTAINER,
+        value_name = "NAME"
+    )]
+    upload_container: String,
+    /// Folder that `file://` URIs of import and export jobs must be below [default: any folder when
+    /// only this machine can connect, otherwise none].
+    #[arg(long, env = "IOTHUB_EMULATOR_JOBS_DIR", value_name = "DIR")]
+    jobs_dir: Option<PathBuf>,
     /// Partitions of the event log, 1 to 128.
     #[arg(long, env = "IOTHUB_EMULATOR_PARTITIONS", default_value_t = DEFAULT_PARTITIONS)]
     partitions: u16,
@@ -297,6 +311,11 @@ impl ServeCommand {
             },
             routing: routing.map(Arc::new),
             routes_folder: self.routes_dir,
+            uploads: Uploads {
+                container: parse_container(&self.upload_container)?,
+                jobs_dir: self.jobs_dir,
+                ..Uploads::default()
+            },
             ..Config::default()
         };
         if self.lenient {
@@ -332,6 +351,17 @@ fn parse_policy(text: &str) -> Result<CustomPolicy, String> {
         name: name.to_owned(),
         permissions: Permissions::of(&permissions),
     })
+}
+
+/// The container of devices' files, unless there shall be none.
+fn parse_container(name: &str) -> anyhow::Result<Option<ContainerName>> {
+    if name == "none" {
+        return Ok(None);
+    }
+    let container = ContainerName::parse(name);
+    container
+        .map(Some)
+        .with_context(|| format!("--upload-container {name:?}"))
 }
 
 fn parse_permission(name: &str) -> Result<Permission, String> {

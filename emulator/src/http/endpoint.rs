@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::control::{self, Info, Shutdown};
 use super::request_id::RequestIds;
-use super::{auth, error, rest, websocket};
+use super::{auth, blob, error, rest, websocket};
 use crate::handle::HubHandle;
 use crate::mqtt;
 use crate::transport::Peer;
@@ -146,6 +146,12 @@ impl Inner {
     async fn answer(&self, request: Request<Incoming>, connection: &Connection<'_>) -> Response {
         let handle = &self.handle;
         let refused = |error| error::refusal(handle, &error, ErrorFormat::Legacy);
+        let (parts, body) = request.into_parts();
+        if let Some(target) = blob::target(handle, &parts) {
+            // Boxed: few requests are for storage.
+            return Box::pin(blob::respond(handle, &parts, &target, body)).await;
+        }
+        let request = Request::from_parts(parts, body);
         let path = request.uri().path();
         if matches!(*request.method(), Method::HEAD | Method::OPTIONS) {
             return refused(error::wrong_verb(handle, request.method(), path));

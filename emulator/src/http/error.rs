@@ -17,10 +17,11 @@ const ERRORCODE: HeaderName = HeaderName::from_static(IOTHUB_ERRORCODE);
 pub(super) fn refusal(handle: &HubHandle, error: &Error, format: ErrorFormat) -> Response {
     let status =
         StatusCode::from_u16(error.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let format = if status == StatusCode::UNAUTHORIZED {
-        ErrorFormat::Legacy
-    } else {
-        format
+    let format = match error.code {
+        _ if status == StatusCode::UNAUTHORIZED => ErrorFormat::Legacy,
+        // As captured, on a route that otherwise has the other format (`spec/device.md` 8.4).
+        ErrorCode::DeviceMaximumActiveFileUploadLimitExceeded => ErrorFormat::Structured,
+        _ => format,
     };
     let body = error_body(error, format, &handle.tracking_id(), handle.clock().now());
     let mut response = answer::json(status, body);

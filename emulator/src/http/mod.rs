@@ -3,11 +3,13 @@
 //!
 //! [`Endpoint::serve`] is the entry point: one call per connection. `route` says what a path
 //! means and `rest` who answers it: `service` does what a back end asks for, `device` what a
-//! device, `control` what the people who run the emulator ask for, `websocket` hands a connection over to MQTT. Nothing here decides anything about
-//! devices: that is the hub's.
+//! device, `blob` what a storage client, `control` what the people who run the emulator ask for,
+//! `websocket` hands a connection over to MQTT. Nothing here decides anything about devices: that
+//! is the hub's.
 
 mod answer;
 mod auth;
+mod blob;
 mod body;
 mod call;
 mod control;
@@ -21,5 +23,6 @@ mod route;
 mod service;
 mod websocket;
 
+pub use blob::RESERVED as RESERVED_CONTAINERS;
 pub use control::Info;
 pub use endpoint::Endpoint;

@@ -464,6 +464,10 @@ fn device_side<'a>(
 ) -> Result<Route<'a>, Miss> {
     use Word as W;
 
+    // Modules have no file upload (`spec/device.md` 8.4).
+    if target.module.is_some() && matches!(rest, [(W::Files, _), ..]) {
+        return Err(Miss::UnknownPath);
+    }
     let of_device = |route| Ok(Route::Device(target, route));
     match (verb, rest) {
         (Verb::Post, [(W::Messages, _), (W::DeviceBound, _)]) => Ok(Route::SendC2d(target)),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use iothub_emulator::blobs::{BlobSettings, Blobs};
 use iothub_emulator::clock::HubClock;
 use iothub_emulator::handle::Presence;
 use iothub_emulator::http::{Endpoint, Info};
@@ -45,6 +46,16 @@ impl TestHub {
     }
 
     pub fn with_limits(limits: Limits) -> Self {
+        let key = SymmetricKey::from_bytes([1; 32]);
+        Self::with(limits, Blobs::in_memory(BlobSettings::with_key(key)))
+    }
+
+    /// A hub whose devices' files go there.
+    pub fn with_blobs(blobs: Blobs) -> Self {
+        Self::with(Limits::default(), blobs)
+    }
+
+    fn with(limits: Limits, blobs: Blobs) -> Self {
         let start = Timestamp::parse_iso("2024-03-14T09:54:49.6536567Z").unwrap();
         let clock = Arc::new(HubClock::frozen(start));
         let hub = Hub::new(HubConfig {
@@ -62,7 +73,7 @@ impl TestHub {
             ..HubConfig::default()
         });
         let store = Box::new(MemoryStore::new(2, 1 << 26));
-        let handle = HubHandle::open(hub, store, clock).unwrap();
+        let handle = HubHandle::open_with(hub, store, blobs, clock).unwrap();
         let ports = Ports {
             mqtts: 1,
             mqtt: 2,

@@ -6,21 +6,25 @@
     reason = "what fails in a test panics, and its modules are nobody's interface"
 )]
 
+mod blobs;
 mod c2d;
 mod certificates;
 mod client;
 mod configurations;
 mod control;
+mod device_telemetry;
 mod digital_twins;
 mod errors;
 mod events;
 mod feedback;
+mod files;
 mod hub;
 mod jobs;
 mod keys;
 mod methods;
 mod query;
 mod registry;
+mod registry_jobs;
 mod routing;
 mod throttles;
 mod transport;

@@ -22,6 +22,9 @@ const port = ready.ports.https;
 const base = `https://${port === 443 ? hostName : `${hostName}:${port}`}`;
 const control = `${base}/_emulator`;
 
+/** How a storage client opens the account of devices' files. */
+const storage = ready.storage.connection_string;
+
 const registry = registryAs('iothubowner');
 const service = ServiceClient.fromConnectionString(ready.connection_strings.iothubowner);
 
@@ -199,6 +202,7 @@ module.exports = {
   registryAs,
   rest,
   sendC2d,
+  storage,
   waitingC2d,
   within,
 };

@@ -43,6 +43,7 @@ class Hub:
         authority = self.hostname if port == 443 else f"{self.hostname}:{port}"
         self.base = f"https://{authority}"
         self.control = f"{self.base}/_emulator"
+        self.storage = ready["storage"]["connection_string"]
 
     @classmethod
     def from_environment(cls):

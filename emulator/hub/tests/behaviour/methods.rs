@@ -41,7 +41,9 @@ fn ends(outcome: &Outcome) -> Vec<(CallId, Result<i32, ErrorCode>)> {
         | Effect::EventsAppended(_)
         | Effect::Route(..)
         | Effect::FeedbackReady
-        | Effect::Disconnect(..) => None,
+        | Effect::Disconnect(..)
+        | Effect::FileNotificationsReady
+        | Effect::RegistryJobReady => None,
     });
     ends.collect()
 }

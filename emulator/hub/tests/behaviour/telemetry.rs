@@ -163,3 +163,53 @@ fn an_ended_session_sends_nothing() {
     );
     assert_eq!(outcome, Outcome::default());
 }
+
+#[test]
+fn a_client_without_a_session_sends_and_stays_disconnected() {
+    let mut hub = fixture().device("d1").module("d1/m1");
+    hub.wait(5);
+    for id in ["d1", "d1/m1"] {
+        let caller = hub.principal(id);
+        let both = vec![message("a"), message("b")];
+
+        let (reply, outcome) = hub.run(|hub, cx| hub.ingest_from(cx, &caller, &client(id), both));
+
+        reply.unwrap();
+        let events = appended(&outcome);
+        assert_eq!(events.len(), 2);
+        assert_eq!(events[0].origin.client, client(id));
+        assert!(events[0].origin.auth_method.to_json().contains("sas"));
+        let twin = hub.twin(id);
+        assert_eq!(twin["connectionState"], "Disconnected");
+        assert_eq!(twin["lastActivityTime"], (T0 + secs(5)).to_iso());
+    }
+    assert_eq!(hub.identity("d1").generation_id.len(), 18);
+}
+
+#[test]
+fn what_a_client_without_a_session_sends_is_taken_whole_or_not_at_all() {
+    let mut hub = fixture().device("d1");
+    let caller = hub.principal("d1");
+    let messages = vec![message("a"), sized(256 * 1024 + 1)];
+
+    let (reply, outcome) = hub.run(|hub, cx| hub.ingest_from(cx, &caller, &client("d1"), messages));
+
+    assert_eq!(reply.unwrap_err().code, ErrorCode::MessageTooLarge);
+    assert_eq!(outcome, Outcome::default());
+}
+
+#[test]
+fn sending_without_the_session_is_activity_of_the_session() {
+    let mut hub = fixture().device("d1");
+    hub.connect("d1");
+    hub.wait(9);
+    let caller = hub.principal("d1");
+
+    let (reply, outcome) =
+        hub.run(|hub, cx| hub.ingest_from(cx, &caller, &client("d1"), vec![message("a")]));
+
+    reply.unwrap();
+    assert_eq!(outcome.changes.len(), 1, "{:?}", outcome.changes);
+    assert_eq!(hub.twin("d1")["connectionState"], "Connected");
+    assert_eq!(hub.twin("d1")["lastActivityTime"], (T0 + secs(9)).to_iso());
+}

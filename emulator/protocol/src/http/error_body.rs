@@ -75,13 +75,20 @@ pub fn parse_error_body(status: u16, header_code: Option<&str>, body: &[u8]) -> 
 }
 
 fn structured(error: &Error, tracking_id: &str, now: Timestamp) -> Value {
-    json!({
+    let mut body = json!({
         "errorCode": error.code.number(),
         "trackingId": format!("{tracking_id}-TimeStamp:{}", now.to_tracking()),
         "message": sentence(error),
         "info": {"timeout": hours_minutes_seconds(error.timeout.unwrap_or_default())},
         "timestampUtc": now.to_iso(),
-    })
+    });
+    // Nothing that could run out of time (`spec/device.md` 8.4).
+    if error.code == ErrorCode::DeviceMaximumActiveFileUploadLimitExceeded
+        && let Some(body) = body.as_object_mut()
+    {
+        body.shift_remove("info");
+    }
+    body
 }
 
 /// What stands after `ErrorCode:Name;`. Never empty: the Node SDK wants both parts.

@@ -94,6 +94,12 @@ impl BulkItem {
         }
     }
 
+    /// Parses a line of an import (`spec/service.md` 6.5): 400006 when it is no JSON object. What
+    /// else is wrong with it is told by its [`BulkItem::spec`].
+    pub fn parse_line(line: &[u8]) -> Result<Self, Error> {
+        members::parse_object(line).map(|map| Self::from_value(&Value::Object(map)))
+    }
+
     fn from_value(value: &Value) -> Self {
         let empty = Map::new();
         let map = value.as_object().unwrap_or(&empty);
@@ -160,6 +166,19 @@ impl ImportMode {
             .into_iter()
             .find(|mode| mode.name().eq_ignore_ascii_case(name))
             .ok_or_else(|| Error::argument_invalid(format!("importMode {name:?} is not known")))
+    }
+}
+
+impl BulkError {
+    /// A line of an import's error log.
+    pub fn to_log_line(&self) -> Value {
+        let mut line = json!({"deviceId": self.device_id});
+        if let Some(module) = &self.module_id {
+            line["moduleId"] = module.as_str().into();
+        }
+        line["errorCode"] = self.code.number().into();
+        line["errorStatus"] = self.status.as_str().into();
+        line
     }
 }
 
@@ -270,6 +289,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(body in proptest::collection::vec(any::<u8>(), 0..80)) {
             let _ = BulkItem::parse_all(&body);
+            let _ = BulkItem::parse_line(&body);
         }
     }
 }

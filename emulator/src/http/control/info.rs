@@ -21,6 +21,7 @@ pub struct Info {
     ca_file: Option<PathBuf>,
     ca_pem: String,
     connection_strings: BTreeMap<String, String>,
+    storage: Option<String>,
     ready: AtomicBool,
 }
 
@@ -40,8 +41,20 @@ impl Info {
             ca_file,
             ca_pem,
             connection_strings,
+            storage: None,
             ready,
         }
+    }
+
+    /// Tells a storage client's connection string, too.
+    pub fn with_storage(mut self, connection_string: String) -> Self {
+        self.storage = Some(connection_string);
+        self
+    }
+
+    /// The connection string for storage clients, if it was told.
+    pub fn storage(&self) -> Option<&str> {
+        self.storage.as_deref()
     }
 
     /// Says whether every listener accepts.
@@ -92,14 +105,18 @@ impl Info {
         if let Some(observe) = observe {
             ports["observe"] = observe.into();
         }
-        json!({
+        let mut info = json!({
             "hostname": self.hostname,
             "pid": std::process::id(),
             "ports": ports,
             "ca_file": self.ca_file,
             "ca_pem": self.ca_pem,
             "connection_strings": self.connection_strings,
-        })
+        });
+        if let Some(storage) = &self.storage {
+            info["storage"] = json!({"connection_string": storage});
+        }
+        info
     }
 }
 
