@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::served::{Served, text};
-use crate::{words, words_and};
+use crate::words_and;
 
 #[test]
 fn rows_come_over_as_many_pages_as_there_are() {

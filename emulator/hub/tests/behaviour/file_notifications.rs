@@ -15,7 +15,7 @@ impl Fixture {
         outcome
     }
 
-    fn receive(&mut self) -> Option<ReceivedFileNotification> {
+    fn notification(&mut self) -> Option<ReceivedFileNotification> {
         let operator = self.operator.clone();
         self.run(|hub, cx| hub.receive_file_notification(cx, &operator))
             .0
@@ -44,22 +44,22 @@ fn notifications_are_received_in_order_each_by_one_receiver() {
     hub.wait(1);
     hub.upload("d1", 2);
 
-    let first = hub.receive().unwrap();
-    let second = hub.receive().unwrap();
+    let first = hub.notification().unwrap();
+    let second = hub.notification().unwrap();
 
     assert_eq!((first.notification.size, second.notification.size), (1, 2));
     assert_eq!(first.notification.enqueued, T0);
     assert_eq!(first.notification.blob_uri, "https://h/uploads/d1/f.txt");
     assert_eq!(first.locked_until, T0 + secs(61));
     assert_ne!(first.lock_token, second.lock_token);
-    assert_eq!(hub.receive(), None);
+    assert_eq!(hub.notification(), None);
 }
 
 #[test]
 fn a_completed_notification_is_gone_and_its_lock_with_it() {
     let mut hub = fixture().device("d1");
     hub.upload("d1", 1);
-    let received = hub.receive().unwrap();
+    let received = hub.notification().unwrap();
 
     let (completed, outcome) = hub.complete(&received.lock_token);
 
@@ -84,7 +84,7 @@ fn an_abandoned_notification_is_first_again_until_it_was_delivered_ten_times() {
     hub.upload("d1", 2);
 
     for delivery in 0..10 {
-        let received = hub.receive().unwrap();
+        let received = hub.notification().unwrap();
         assert_eq!(received.notification.size, 1);
         assert_eq!(received.delivery_count, delivery);
         let (abandoned, outcome) = hub.abandon(&received.lock_token);
@@ -93,21 +93,21 @@ fn an_abandoned_notification_is_first_again_until_it_was_delivered_ten_times() {
         assert_eq!(goes_on, delivery < 9);
     }
 
-    assert_eq!(hub.receive().unwrap().notification.size, 2);
+    assert_eq!(hub.notification().unwrap().notification.size, 2);
 }
 
 #[test]
 fn a_lock_that_nobody_settles_is_lost() {
     let mut hub = fixture().device("d1");
     hub.upload("d1", 1);
-    let received = hub.receive().unwrap();
+    let received = hub.notification().unwrap();
     hub.wait(60);
 
     let outcome = hub.fire_due();
 
     assert_eq!(outcome.effects, [Effect::FileNotificationsReady]);
     lock_lost(hub.complete(&received.lock_token).0);
-    assert_eq!(hub.receive().unwrap().delivery_count, 1);
+    assert_eq!(hub.notification().unwrap().delivery_count, 1);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_notification_that_nobody_receives_expires_even_under_a_lock() {
     let mut hub = fixture().device("d1");
     hub.upload("d1", 1);
     hub.wait(3590);
-    let received = hub.receive().unwrap();
+    let received = hub.notification().unwrap();
     hub.wait(10);
 
     hub.fire_due();
@@ -130,9 +130,9 @@ fn notifications_survive_a_restart_without_their_locks() {
     let mut hub = fixture();
     let mut changes = hub.put("d1", IdentitySpec::default()).1.changes;
     changes.extend(hub.upload("d1", 1).changes);
-    let received = hub.receive().unwrap();
+    let received = hub.notification().unwrap();
     changes.extend(hub.abandon(&received.lock_token).1.changes);
-    hub.receive().unwrap();
+    hub.notification().unwrap();
     let mut restored = Hub::new(config());
     for change in changes {
         restored.restore(change);
@@ -141,11 +141,11 @@ fn notifications_survive_a_restart_without_their_locks() {
 
     hub.hub = restored;
     assert_eq!(hub.hub.next_deadline(), Some(T0 + secs(3600)));
-    assert_eq!(hub.receive().unwrap().delivery_count, 1);
+    assert_eq!(hub.notification().unwrap().delivery_count, 1);
     hub.hub = hub.hub.fork();
-    let again = hub.receive().unwrap();
+    let again = hub.notification().unwrap();
     assert_eq!(again.notification.size, 1);
     hub.upload("d1", 2);
     hub.complete(&again.lock_token).0.unwrap();
-    assert_eq!(hub.receive().unwrap().notification.size, 2);
+    assert_eq!(hub.notification().unwrap().notification.size, 2);
 }

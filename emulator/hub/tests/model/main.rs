@@ -495,6 +495,9 @@ impl Bench {
             Effect::Complete(call, Err(error)) => Seen::Complete(call.0, Err(error.code)),
             Effect::EventsAppended(partition) => Seen::Appended(*partition as u8),
             Effect::Route(..) => unreachable!("no routes are set"),
+            Effect::FileNotificationsReady | Effect::RegistryJobReady => {
+                unreachable!("no files and no imports are among the operations")
+            }
             Effect::Disconnect(session, code) => Seen::Disconnect(session.0, *code),
         }
     }
