@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use iothub_hub::{ConnectionEvents, ExpiredCertificates};
+use iothub_hub::{BeforeSubscription, ConnectionEvents, CountedReturns, ExpiredCertificates};
 
 use crate::Config;
 use crate::mqtt::{ForeignWill, UnknownFilter, UnknownTopic};
@@ -166,6 +166,15 @@ const SETTINGS: &[Setting] = &[
         "first_use" = ConnectionEvents::FirstUse, "connect" = ConnectionEvents::Connect),
     choice!("query_functions", strict "any", lenient "any", limits.strict_queries:
         "any" = false, "documented" = true),
+    choice!("c2d_delivery_count", strict "abandon_only", lenient "abandon_only",
+        limits.c2d_counted_returns:
+        "abandon_only" = CountedReturns::AbandonOnly,
+        "every_return" = CountedReturns::EveryReturn),
+    choice!("c2d_before_first_subscribe", strict "deliver", lenient "deliver",
+        limits.c2d_before_first_subscribe:
+        "deliver" = BeforeSubscription::Deliver, "reject" = BeforeSubscription::Reject),
+    seconds!("feedback_delay", "15", limits.feedback_delay),
+    number!("c2d_queue_depth", "50", limits.c2d_queue_depth),
     seconds!("connect_timeout", "30", mqtt.connect_timeout),
     seconds!("keep_alive_ceiling", "1767", mqtt.keep_alive_ceiling),
     seconds!("token_skew", "300", limits.token_skew),
