@@ -127,7 +127,7 @@ pub(crate) fn client_of(item: &BulkItem) -> Result<ClientId, Error> {
 }
 
 /// The modes that compare etags need one to compare.
-fn required(if_match: IfMatch) -> Result<IfMatch, Error> {
+pub(crate) fn required(if_match: IfMatch) -> Result<IfMatch, Error> {
     if if_match == IfMatch::Absent {
         return Err(Error::argument_invalid("the item has no etag to match"));
     }

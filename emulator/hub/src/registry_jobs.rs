@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 use iothub_protocol::registry::{
-    BulkError, BulkItem, IfMatch, ImportMode, RegistryJob, RegistryJobSpec, RegistryJobStatus,
+    BulkError, BulkItem, ConfigurationLine, IfMatch, ImportMode, RegistryJob, RegistryJobSpec,
+    RegistryJobStatus,
 };
 use iothub_protocol::{Error, ErrorCode};
 use serde_json::{Map, Value, json};
 
 use crate::Hub;
 use crate::access::{Permission, Principal};
-use crate::bulk::client_of;
+use crate::bulk::{client_of, required};
 use crate::cx::{Change, Cx, Effect};
 use crate::documents::{Document, DocumentKind};
 use crate::twins::WriteMode;
@@ -174,6 +175,49 @@ impl Hub {
             }
         }
         Some(failed)
+    }
+
+    /// For who carries jobs out: a line of an import's configurations; `None` when the job is not to
+    /// go on.
+    pub fn import_configuration(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: &str,
+        line: &ConfigurationLine,
+    ) -> Option<Result<(), Error>> {
+        self.registry_jobs.running(id)?;
+        Some(self.write_configuration(cx, line))
+    }
+
+    fn write_configuration(
+        &mut self,
+        cx: &mut Cx<'_>,
+        line: &ConfigurationLine,
+    ) -> Result<(), Error> {
+        let operator = Principal::operator();
+        let exists = self.configuration(&operator, &line.id).is_ok();
+        let by_etag = IfMatch::parse(line.etag.as_deref());
+        let if_match = match line.mode {
+            ImportMode::Create => IfMatch::Absent,
+            ImportMode::CreateOrUpdate | ImportMode::CreateOrUpdateIfMatchETag if !exists => {
+                IfMatch::Absent
+            }
+            ImportMode::CreateOrUpdate | ImportMode::Update | ImportMode::Delete => IfMatch::Any,
+            ImportMode::UpdateIfMatchETag
+            | ImportMode::CreateOrUpdateIfMatchETag
+            | ImportMode::DeleteIfMatchETag => required(by_etag)?,
+            ImportMode::UpdateTwin | ImportMode::UpdateTwinIfMatchETag => {
+                return Err(Error::argument_invalid("a configuration has no twin"));
+            }
+        };
+        if matches!(
+            line.mode,
+            ImportMode::Delete | ImportMode::DeleteIfMatchETag
+        ) {
+            return self.delete_configuration(cx, &operator, &line.id, &if_match);
+        }
+        self.put_configuration(cx, &operator, &line.id, line.spec.clone(), &if_match)
+            .map(drop)
     }
 
     fn import_item(&mut self, cx: &mut Cx<'_>, item: &BulkItem) -> Result<(), Error> {

@@ -12,7 +12,7 @@ mod keys;
 mod spec;
 
 pub use bulk::{BulkError, BulkItem, ImportMode, MAX_BULK_ITEMS, bulk_result_json};
-pub use job::{Direction, RegistryJob, RegistryJobSpec, RegistryJobStatus};
+pub use job::{ConfigurationLine, Direction, RegistryJob, RegistryJobSpec, RegistryJobStatus};
 pub use keys::{
     KeyError, KeyTarget, PolicyKey, RegenerateRequest, RotatedKeys, regenerate_result_json,
 };

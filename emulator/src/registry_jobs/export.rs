@@ -22,5 +22,13 @@ pub(super) async fn carry_out(handle: &HubHandle, job: &RegistryJob) -> Result<(
             note(handle, job, progress).await?;
         }
     }
+    sink.finish(handle).await?;
+    if !spec.include_configurations {
+        return Ok(());
+    }
+    let mut sink = Sink::create(handle, &output, &spec.configurations_blob).await?;
+    for line in handle.inspect(iothub_hub::Hub::configurations_json) {
+        sink.line(&line).await?;
+    }
     sink.finish(handle).await
 }

@@ -1,7 +1,7 @@
 //! Reading devices and modules in.
 
 use futures_util::TryStreamExt;
-use iothub_protocol::registry::{BulkError, BulkItem, RegistryJob};
+use iothub_protocol::registry::{BulkError, BulkItem, ConfigurationLine, RegistryJob};
 use iothub_protocol::{Error, ErrorCode};
 
 use super::lines::{LONGEST, Line, Lines};
@@ -46,6 +46,9 @@ pub(super) async fn carry_out(handle: &HubHandle, job: &RegistryJob) -> Result<(
     }
     lines.finish(&mut found);
     import.take(&mut found).await?;
+    if spec.include_configurations {
+        import.configurations(&input).await?;
+    }
     import.finish().await
 }
 
@@ -67,9 +70,7 @@ impl Import<'_> {
         for line in found.drain(..) {
             let parsed = match line {
                 Line::Whole(line) => BulkItem::parse_line(&line),
-                Line::TooLong => Err(Error::format(format!(
-                    "a line has more than {LONGEST} bytes"
-                ))),
+                Line::TooLong => Err(too_long()),
             };
             match parsed {
                 Ok(item) => self.items.push(item),
@@ -80,6 +81,54 @@ impl Import<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The other file, of which a hub has few lines.
+    async fn configurations(&mut self, input: &Location) -> Result<(), Failure> {
+        // A configuration may be about devices that are about to be created.
+        self.step().await?;
+        let content = input.open(self.handle.blobs(), &self.job.spec.configurations_blob)?;
+        let mut lines = Lines::default();
+        let mut found = Vec::new();
+        let mut pieces = content.stream(0..content.len());
+        while let Some(piece) = pieces.try_next().await? {
+            lines.push(&piece, &mut found);
+            self.take_configurations(&mut found).await?;
+        }
+        lines.finish(&mut found);
+        self.take_configurations(&mut found).await
+    }
+
+    async fn take_configurations(&mut self, found: &mut Vec<Line>) -> Result<(), Failure> {
+        for line in found.drain(..) {
+            let parsed = match line {
+                Line::Whole(line) => ConfigurationLine::parse(&line),
+                Line::TooLong => Err(too_long()),
+            };
+            let (id, result) = match parsed {
+                Ok(line) => (line.id.as_str().to_owned(), self.configure(&line).await?),
+                Err(error) => (String::new(), Err(error)),
+            };
+            if let Err(error) = result {
+                let error = BulkError {
+                    device_id: id,
+                    ..nameless(error)
+                };
+                self.log(&error).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn configure(&self, line: &ConfigurationLine) -> Result<Result<(), Error>, Failure> {
+        let operation = OperationKind::RunRegistryJob.hub_wide();
+        let id = &self.job.id;
+        self.handle
+            .call(operation, |hub, cx| {
+                Ok(hub.import_configuration(cx, id, line))
+            })
+            .await?
+            .ok_or(Failure::Cancelled)
     }
 
     /// Hands the hub what has been gathered.
@@ -154,6 +203,10 @@ impl Import<'_> {
         }
         Ok(())
     }
+}
+
+fn too_long() -> Error {
+    Error::format(format!("a line has more than {LONGEST} bytes"))
 }
 
 /// The error of a line that names nobody.

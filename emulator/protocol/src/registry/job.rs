@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::ImportMode;
+use crate::configuration::{ConfigurationId, ConfigurationSpec};
 use crate::{Error, Timestamp, json as members};
 
 /// What a job is asked to do.
@@ -231,6 +233,33 @@ impl RegistryJobStatus {
     }
 }
 
+/// A line of an import's configurations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConfigurationLine {
+    /// Which configuration.
+    pub id: ConfigurationId,
+    /// What to do.
+    pub mode: ImportMode,
+    /// For the modes that compare it.
+    pub etag: Option<String>,
+    /// What is asked for.
+    pub spec: ConfigurationSpec,
+}
+
+impl ConfigurationLine {
+    /// Parses a line: 400006 when it is not JSON, otherwise as `PUT /configurations/{id}` refuses.
+    pub fn parse(line: &[u8]) -> Result<Self, Error> {
+        let map = members::parse_object(line)?;
+        let text = |name: &str| members::string(&map, name);
+        Ok(Self {
+            id: ConfigurationId::parse(text("id")?.unwrap_or_default())?,
+            mode: text("importMode")?.map_or(Ok(ImportMode::default()), ImportMode::parse)?,
+            etag: text("etag")?.map(str::to_owned),
+            spec: ConfigurationSpec::parse(line)?,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -300,6 +329,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(body in proptest::collection::vec(any::<u8>(), 0..80)) {
             let _ = RegistryJobSpec::parse(&body);
+            let _ = ConfigurationLine::parse(&body);
         }
     }
 }
