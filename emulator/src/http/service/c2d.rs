@@ -9,6 +9,7 @@ use crate::activity::OperationKind;
 use crate::http::call::{Call, about, known};
 use crate::http::route::Target;
 use crate::http::{answer, body, message};
+use crate::throttling::Load;
 
 /// `POST /devices/{id}[/modules/{mid}]/messages/deviceBound`: the body is the message's, as it is.
 pub(super) async fn send(
@@ -20,6 +21,12 @@ pub(super) async fn send(
     let body = call.read(body, body::ENTITY).await;
     let properties = message::properties(call.headers());
     let operation = about(OperationKind::SendC2d, &client);
+    let operation = match (call.handle().message_size(), &body) {
+        (Some(unit), Ok(body)) => {
+            operation.weighing(Load::of_messages(unit, std::iter::once(body.len())))
+        }
+        _ => operation,
+    };
     call.perform(operation, |hub, cx, caller| {
         let body = body?;
         hub.send_c2d(cx, caller, known(&client)?, Message { properties, body })
