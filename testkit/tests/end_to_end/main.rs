@@ -9,6 +9,7 @@ mod determinism;
 mod expectations;
 mod faults;
 mod hostile;
+mod https;
 mod isolation;
 mod jobs;
 mod methods;
