@@ -183,8 +183,7 @@ impl BackendBuilder {
             })?;
         let base = self.address.base(connection_string.connect_host());
         let tls = match &self.address {
-            // Only what a file is uploaded to speaks TLS then, and the system does not know it.
-            Address::Http(_) => self.trust?.client_config_unless_system()?,
+            Address::Http(_) => trust::trusting_nobody(),
             Address::Standard | Address::HttpsPort(_) | Address::Https(_) => {
                 self.trust?.client_config()?
             }
@@ -211,33 +210,8 @@ pub async fn emulator_time(url: &str) -> Result<Timestamp, Error> {
 }
 
 async fn read_control(url: &str, path: &str) -> Result<Value, Error> {
-    emulator_control(url, "GET", path, None).await
-}
-
-/// Asks the control API of a running emulator, such as `GET` of `/_emulator/routing`. What has no
-/// body is null.
-pub async fn emulator_control(
-    url: &str,
-    method: &str,
-    path: &str,
-    body: Option<&Value>,
-) -> Result<Value, Error> {
-    let transport = control_transport(url)?;
-    let method = method
-        .parse()
-        .map_err(|error: http::method::InvalidMethod| {
-            let what = format!("no method of HTTP: {method:?}");
-            Error::caused_by(ErrorKind::Configuration(what), error)
-        })?;
-    let mut call = Call::to(method, path.to_owned());
-    if let Some(body) = body {
-        call = call.json(body);
-    }
-    let answer = transport.send(call).await?;
-    match answer.body.is_empty() {
-        true => Ok(Value::Null),
-        false => answer.json(),
-    }
+    let call = Call::to(http::Method::GET, path.to_owned());
+    control_transport(url)?.send(call).await?.json()
 }
 
 /// The way to an emulator's control API, which asks for no proof.

@@ -41,12 +41,13 @@ mod on_behalf;
 mod query;
 mod registry;
 mod registry_jobs;
+mod routing;
 mod transport;
 mod trust;
 mod twins;
 mod upload;
 
-pub use builder::{Backend, BackendBuilder, emulator_control, emulator_info, emulator_time};
+pub use builder::{Backend, BackendBuilder, emulator_info, emulator_time};
 pub use c2d::{Ack, C2d, C2dMessage};
 pub use certificates::EmulatorCertificates;
 pub use clock::SystemClock;
@@ -64,6 +65,7 @@ pub use registry::{
     BulkFailure, BulkOutcome, KeyKind, KeyRotation, Registry, RotatedKeys, Statistics,
 };
 pub use registry_jobs::{RegistryJob, RegistryJobRequest, RegistryJobs};
+pub use routing::EmulatorRouting;
 pub use twins::{Twin, Twins};
 
 pub use iothub_protocol::method::MethodResponse;

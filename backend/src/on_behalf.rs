@@ -76,7 +76,7 @@ impl<'a> OnBehalf<'a> {
     }
 
     /// Uploads a file: asks the hub for a place, writes it there, and tells the hub how it went.
-    /// Returns the blob's name. The place speaks HTTPS, whatever the hub does.
+    /// Returns the blob's name. A place that is not the hub itself is spoken to over HTTPS.
     pub async fn upload_file(
         &self,
         blob_name: &str,

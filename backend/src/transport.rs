@@ -176,16 +176,21 @@ impl Transport {
         Err(Answer::read(response).await?.refusal())
     }
 
-    /// Sends a request whose target names a host of its own, without telling it who asks.
-    pub(crate) async fn send_elsewhere(&self, call: Call) -> Result<(), Error> {
-        let uri: Uri = call.target.parse().map_err(|error| {
-            let what = format!("an address that cannot be used: {}", call.target);
-            Error::caused_by(ErrorKind::UnexpectedAnswer(what), error)
-        })?;
-        let host = uri.authority().map(ToString::to_string);
-        let response = self
-            .dispatch(uri, call, None, &host.unwrap_or_default())
-            .await?;
+    /// Sends a request without saying who asks. Its target is a path of the hub, or names a host of
+    /// its own.
+    pub(crate) async fn send_unsigned(&self, call: Call) -> Result<(), Error> {
+        let response = match call.target.starts_with('/') {
+            true => self.request(call, None).await?,
+            false => {
+                let uri: Uri = call.target.parse().map_err(|error| {
+                    let what = format!("an address that cannot be used: {}", call.target);
+                    Error::caused_by(ErrorKind::UnexpectedAnswer(what), error)
+                })?;
+                let whom = uri.authority().map(ToString::to_string);
+                self.dispatch(uri, call, None, &whom.unwrap_or_default())
+                    .await?
+            }
+        };
         let answer = Answer::read(response).await?;
         match answer.status {
             200..300 => Ok(()),
@@ -197,7 +202,7 @@ impl Transport {
     /// for the host that it speaks to.
     pub(crate) fn hub_host(&self) -> Option<&str> {
         let name = self.credentials.as_ref()?.host_name()?;
-        Some(name.rsplit_once(':').map_or(name, |(name, _)| name))
+        Some(without_port(name))
     }
 
     /// Waits on the clock that tokens are made by.
@@ -322,6 +327,11 @@ pub(crate) fn client_path<'a>(
     }
     segments.extend(tail);
     segments
+}
+
+/// A host without the port that may stand behind it.
+pub(crate) fn without_port(host: &str) -> &str {
+    host.rsplit_once(':').map_or(host, |(name, _)| name)
 }
 
 /// Percent-encodes one path segment or query value: all but unreserved characters.

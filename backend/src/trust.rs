@@ -34,15 +34,6 @@ impl Trust {
         Ok(with_roots(self.roots()?))
     }
 
-    /// As [`Self::client_config`], without reading the system's store: for plain HTTP, where it
-    /// would be read for nothing.
-    pub(crate) fn client_config_unless_system(&self) -> Result<ClientConfig, Error> {
-        match self {
-            Self::System => Ok(trusting_nobody()),
-            Self::Only(_) => self.client_config(),
-        }
-    }
-
     fn roots(&self) -> Result<RootCertStore, Error> {
         let mut roots = RootCertStore::empty();
         match self {

@@ -155,3 +155,58 @@ async fn hub_is_told_when_a_file_could_not_be_written() {
         (&json!("c/="), &json!(false))
     );
 }
+
+#[tokio::test]
+async fn files_go_where_the_hub_says_in_one_piece_or_in_blocks() {
+    let place = json!({
+        "correlationId": "c", "hostName": "hub.example:8443", "containerName": "uploads",
+        "blobName": "d1/f/x y.bin", "sasToken": "?sig=x",
+    });
+    let created = || answer("201 Created", "", "");
+    let script = Script::play(vec![
+        ok(&place.to_string()),
+        created(),
+        no_content(),
+        ok(&place.to_string()),
+        created(),
+        created(),
+        created(),
+        no_content(),
+    ])
+    .await;
+    let backend = script.backend();
+    let device = backend.on_behalf_of("d1");
+
+    let small = device
+        .upload_file("f/x y.bin", "text".into(), "text/plain")
+        .await
+        .unwrap();
+    let large = "b".repeat(5 * 1024 * 1024);
+    device
+        .upload_file("f/x y.bin", large.into(), "text/plain")
+        .await
+        .unwrap();
+
+    assert_eq!(small, "d1/f/x y.bin");
+    let put = script.request(1);
+    assert_eq!(line(&put), "PUT /uploads/d1/f/x%20y.bin?sig=x");
+    assert_eq!(header(&put, "x-ms-blob-type"), Some("BlockBlob"));
+    assert_eq!(header(&put, "content-type"), Some("text/plain"));
+    // The signature in the address is proof enough, and the policy's token nobody else's business.
+    assert_eq!(header(&put, "authorization"), None);
+    assert_eq!(body(&script.request(2))["isSuccess"], true);
+    let lines = [
+        "PUT /uploads/d1/f/x%20y.bin?sig=x&comp=block&blockid=MDAwMDAwMDA%3D",
+        "PUT /uploads/d1/f/x%20y.bin?sig=x&comp=block&blockid=MDAwMDAwMDE%3D",
+        "PUT /uploads/d1/f/x%20y.bin?sig=x&comp=blocklist",
+    ];
+    for (index, expected) in lines.into_iter().enumerate() {
+        assert_eq!(line(&script.request(index + 4)), expected);
+    }
+    let list = script.request(6);
+    assert!(
+        list.ends_with("<Latest>MDAwMDAwMDA=</Latest><Latest>MDAwMDAwMDE=</Latest></BlockList>"),
+        "{list}"
+    );
+    assert_eq!(header(&list, "x-ms-blob-content-type"), Some("text/plain"));
+}

@@ -1,11 +1,10 @@
 //! What every client command needs: whom to ask, and as whom.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
-use iothub_backend::{Backend, BackendBuilder, emulator_control, emulator_info, emulator_time};
+use iothub_backend::{Backend, EmulatorRouting, emulator_info, emulator_time};
 use iothub_protocol::connection_string::ConnectionString;
 use serde_json::Value;
 
@@ -57,15 +56,10 @@ impl CliContext {
         })
     }
 
-    /// Asks the control API of the running emulator.
-    pub(super) async fn control(
-        &self,
-        method: &str,
-        path: &str,
-        body: Option<&Value>,
-    ) -> anyhow::Result<Value> {
+    /// The message routes of the running emulator.
+    pub(super) fn routing(&self) -> anyhow::Result<EmulatorRouting> {
         let url = self.emulator.as_deref().unwrap_or(DEFAULT_URL);
-        Ok(emulator_control(url, method, path, body).await?)
+        Ok(EmulatorRouting::at(url)?)
     }
 
     /// The service connection string to use.
@@ -78,36 +72,18 @@ impl CliContext {
 
     /// A client of the hub.
     pub(super) async fn backend(&self) -> anyhow::Result<Backend> {
-        self.finish(Backend::builder(&self.service_connection_string().await?))
-            .await
-    }
-
-    /// A client of the hub that trusts the emulator's own authority, where its file is at hand: for
-    /// what the hub answers with the address of.
-    pub(super) async fn trusting_backend(&self) -> anyhow::Result<Backend> {
-        let mut builder = Backend::builder(&self.service_connection_string().await?);
-        if self.url().is_some() {
-            let info = self.info().await?;
-            let file = info["ca_file"].as_str().map(Path::new);
-            if let Some(file) = file.filter(|file| file.is_file()) {
-                builder = builder.ca_file(file);
-            }
-        }
-        self.finish(builder).await
+        let builder = Backend::builder(&self.service_connection_string().await?);
+        let builder = match self.url() {
+            Some(url) => builder.url(url).clock(self.clock().await?),
+            None => builder,
+        };
+        Ok(builder.build()?)
     }
 
     /// The name of the hub, as its connection strings have it.
     pub(super) async fn host_name(&self) -> anyhow::Result<String> {
         let service = self.service_connection_string().await?;
         Ok(ConnectionString::parse(&service)?.host_name)
-    }
-
-    async fn finish(&self, builder: BackendBuilder) -> anyhow::Result<Backend> {
-        let builder = match self.url() {
-            Some(url) => builder.url(url).clock(self.clock().await?),
-            None => builder,
-        };
-        Ok(builder.build()?)
     }
 
     /// The clock to make tokens by: the emulator's, whose time may be another than the world's.

@@ -128,20 +128,18 @@ impl Source {
     }
 }
 
-const ROUTING: &str = "/_emulator/routing";
-
 impl MessageRouteCommand {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let context = &self.context;
+        let api = self.context.routing()?;
         let answer = match self.command {
             MessageRouteSubcommand::List { source_type } => {
-                let routing = context.control("GET", ROUTING, None).await?;
+                let routing = api.get().await?;
                 let all = routes(&routing).iter();
                 let wanted = all.filter(|route| source_type.is_none_or(|it| it.has(route)));
                 wanted.cloned().collect()
             }
             MessageRouteSubcommand::Show { route } => {
-                let routing = context.control("GET", ROUTING, None).await?;
+                let routing = api.get().await?;
                 let name = &route.route_name;
                 let found = routes(&routing).iter().find(|it| it["name"] == **name);
                 let found = found.with_context(|| format!("there is no route {name}"))?;
@@ -154,7 +152,7 @@ impl MessageRouteCommand {
                 condition,
                 enabled,
             } => {
-                let mut routing = context.control("GET", ROUTING, None).await?;
+                let mut routing = api.get().await?;
                 let name = route.route_name;
                 let new = json!({
                     "name": name,
@@ -167,14 +165,14 @@ impl MessageRouteCommand {
                 all.retain(|it| it["name"] != *name);
                 all.push(new);
                 routing["routes"] = Value::Array(all);
-                let set = context.control("PUT", ROUTING, Some(&routing)).await?;
+                let set = api.replace(&routing).await?;
                 routes(&set).to_vec().into()
             }
             MessageRouteSubcommand::Delete {
                 route_name,
                 source_type,
             } => {
-                let mut routing = context.control("GET", ROUTING, None).await?;
+                let mut routing = api.get().await?;
                 let mut all = routes(&routing).to_vec();
                 let before = all.len();
                 all.retain(|it| {
@@ -187,15 +185,12 @@ impl MessageRouteCommand {
                     bail!("there is no route {name}");
                 }
                 routing["routes"] = Value::Array(all);
-                context.control("PUT", ROUTING, Some(&routing)).await?;
+                api.replace(&routing).await?;
                 return Ok(());
             }
-            MessageRouteSubcommand::Test(args) => {
-                let path = format!("{ROUTING}/test");
-                context.control("POST", &path, Some(&args.input()?)).await?
-            }
+            MessageRouteSubcommand::Test(args) => api.test(&args.input()?).await?,
         };
-        print(&answer, context.output)
+        print(&answer, self.context.output)
     }
 }
 

@@ -29,7 +29,7 @@ impl UploadFileArgs {
             .file_name()
             .and_then(|name| name.to_str())
             .with_context(|| format!("{} has no name to upload it by", path.display()))?;
-        let backend = context.trusting_backend().await?;
+        let backend = context.backend().await?;
         let blob = backend
             .on_behalf_of(&self.device.device_id)
             .upload_file(name, content.into(), &self.content_type)

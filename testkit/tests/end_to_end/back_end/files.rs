@@ -1,6 +1,5 @@
 //! Files that devices upload, and the notifications of them.
 
-use iothub_backend::Backend;
 use iothub_testkit::TestHub;
 
 use super::identities::register;
@@ -9,7 +8,7 @@ use super::identities::register;
 async fn file_is_uploaded_and_a_back_end_is_told() {
     let hub = TestHub::start().await;
     register(&hub, &["d1"]).await;
-    let backend = trusting(&hub);
+    let backend = hub.backend();
     let large = vec![7; 5 * 1024 * 1024];
 
     let device = backend.on_behalf_of("d1");
@@ -39,14 +38,4 @@ async fn file_is_uploaded_and_a_back_end_is_told() {
     assert_eq!(first.blob_size_in_bytes, 4);
     assert_eq!(second.blob_size_in_bytes, 5 * 1024 * 1024);
     assert_eq!(again.blob_name, second.blob_name);
-}
-
-/// A back end that believes the place where files go, which speaks TLS.
-fn trusting(hub: &TestHub) -> Backend {
-    Backend::builder(&hub.service_connection_string())
-        .http_address(format!("127.0.0.1:{}", hub.ports().http))
-        .ca_pem(hub.ca_pem())
-        .clock(hub.clock().shared())
-        .build()
-        .unwrap()
 }
