@@ -21,6 +21,7 @@ mod files;
 mod hub;
 mod jobs;
 mod keys;
+mod matrix;
 mod methods;
 mod query;
 mod registry;
