@@ -220,7 +220,7 @@ impl CreateArgs {
             None => json!({}),
         };
         let queries = match &self.metrics {
-            Some(metrics) => metric_queries(json_argument("--metrics", metrics)?)?,
+            Some(metrics) => metric_queries(&json_argument("--metrics", metrics)?)?,
             None => json!({}),
         };
         let document = json!({

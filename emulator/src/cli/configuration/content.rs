@@ -48,10 +48,10 @@ impl Kind {
 }
 
 /// The queries out of `{"queries": {..}}`, with or without `metrics` around it.
-pub(super) fn metric_queries(given: Value) -> anyhow::Result<Value> {
+pub(super) fn metric_queries(given: &Value) -> anyhow::Result<Value> {
     let metrics = match given.get("metrics") {
         Some(metrics) => metrics,
-        None => &given,
+        None => given,
     };
     match metrics.get("queries") {
         Some(queries @ Value::Object(_)) => Ok(queries.clone()),
@@ -101,8 +101,8 @@ mod tests {
             json!({"queries": queries}),
             json!({"metrics": {"queries": queries}}),
         ] {
-            assert_eq!(metric_queries(given).unwrap(), queries);
+            assert_eq!(metric_queries(&given).unwrap(), queries);
         }
-        assert!(metric_queries(json!({"a": "select *"})).is_err());
+        assert!(metric_queries(&json!({"a": "select *"})).is_err());
     }
 }
