@@ -7,7 +7,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use iothub_emulator::{Config, Emulator};
-use iothub_protocol::{Clock, sas};
+use iothub_protocol::mqtt::topic::{DeviceTopic, Feature};
+use iothub_protocol::{ClientId, Clock, sas};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -52,6 +53,51 @@ fn the_tables_list_the_route_index() {
         .collect();
 
     assert_eq!(in_readme, in_code);
+}
+
+/// The table of topics against the topic grammar: every row is something that the hub understands,
+/// and nothing that it understands is left out.
+#[test]
+fn the_table_of_topics_is_the_topic_grammar() {
+    let client = |text: &str| ClientId::parse(text).unwrap();
+    let mut published = BTreeSet::new();
+    let mut subscribed = BTreeSet::new();
+    for row in rows(&["`devices/", "`$iothub/"]) {
+        let topic = unquoted(row[0])
+            .replace("{id}", "d1")
+            .replace("{mid}", "m1")
+            .replace("{properties}", "a=b")
+            .replace("{status}", "200")
+            .replace("{rid}", "1");
+        let who = client(if topic.contains("/modules/") {
+            "d1/m1"
+        } else {
+            "d1"
+        });
+        if topic.ends_with('#') {
+            let feature = Feature::parse_filter(&topic, &who);
+            let feature = feature.unwrap_or_else(|| panic!("{topic} is no filter"));
+            subscribed.insert(format!("{feature:?}"));
+        } else {
+            let meant = DeviceTopic::parse(&topic, &who);
+            let meant = meant.unwrap_or_else(|error| panic!("{topic}: {error}"));
+            let meant = format!("{meant:?}");
+            published.insert(meant.split([' ', '{']).next().unwrap().to_owned());
+        }
+        assert_eq!(row[2], "yes", "{topic}");
+    }
+    let known = Feature::ALL
+        .iter()
+        .filter(|it| **it != Feature::C2dAndInputs);
+    let known: BTreeSet<String> = known.map(|feature| format!("{feature:?}")).collect();
+    assert_eq!(subscribed, known);
+    let topics = [
+        "MethodResponse",
+        "Telemetry",
+        "TwinGet",
+        "TwinPatchReported",
+    ];
+    assert_eq!(published, topics.map(str::to_owned).into());
 }
 
 #[tokio::test]
