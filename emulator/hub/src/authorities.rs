@@ -290,11 +290,11 @@ impl Authority {
         let certificate = &self.certificate;
         let mut properties = json!({
             "subject": certificate.subject,
-            "expiry": certificate.not_after.to_http_date(),
+            "expiry": certificate.not_after.to_rfc1123(),
             "thumbprint": certificate.sha1,
             "isVerified": self.is_verified,
-            "created": self.created.to_http_date(),
-            "updated": self.updated.to_http_date(),
+            "created": self.created.to_rfc1123(),
+            "updated": self.updated.to_rfc1123(),
             "certificate": STANDARD.encode(&certificate.der),
         });
         if let Some(code) = self.verification_code.as_ref().filter(|_| with_code) {

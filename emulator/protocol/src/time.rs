@@ -108,7 +108,7 @@ impl Timestamp {
     }
 
     /// `Thu, 14 Mar 2024 09:54:49 GMT`, as in headers of the kind of `Last-Modified`.
-    pub fn to_http_date(self) -> String {
+    pub fn to_rfc1123(self) -> String {
         // The first of January 1970 was a Thursday.
         const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
         const MONTHS: [&str; 12] = [
@@ -415,10 +415,10 @@ mod tests {
     fn dates_of_headers_and_signatures() {
         let time = Timestamp::parse_iso("2024-03-14T09:54:49.6536567Z").unwrap();
 
-        assert_eq!(time.to_http_date(), "Thu, 14 Mar 2024 09:54:49 GMT");
+        assert_eq!(time.to_rfc1123(), "Thu, 14 Mar 2024 09:54:49 GMT");
         assert_eq!(time.to_iso_seconds(), "2024-03-14T09:54:49Z");
         let earlier = Timestamp::parse_iso("1969-12-31T23:59:59Z").unwrap();
-        assert_eq!(earlier.to_http_date(), "Wed, 31 Dec 1969 23:59:59 GMT");
+        assert_eq!(earlier.to_rfc1123(), "Wed, 31 Dec 1969 23:59:59 GMT");
     }
 
     #[test]
@@ -520,7 +520,7 @@ mod tests {
             let time = Timestamp::from_ticks(ticks);
             prop_assert!(!time.to_iso().is_empty());
             prop_assert!(!time.to_tracking().is_empty());
-            prop_assert!(!time.to_http_date().is_empty());
+            prop_assert!(!time.to_rfc1123().is_empty());
         }
 
         #[test]

@@ -235,7 +235,7 @@ fn encode(name: &str) -> String {
     }
     let digest = Sha256::digest(name.as_bytes());
     let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}~{digest}", &encoded[..LONGEST_NAME - digest.len()])
+    format!("{}~{digest}", &encoded[..LONGEST_NAME - digest.len() - 1])
 }
 
 #[cfg(test)]

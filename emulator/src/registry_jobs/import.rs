@@ -134,7 +134,9 @@ impl Import<'_> {
     /// Hands the hub what has been gathered.
     async fn step(&mut self) -> Result<(), Failure> {
         for (item, error) in self.hand_over().await? {
-            let is_orphan = error.code == ErrorCode::InvalidDeviceScope;
+            // A device without its parent, or a module whose device waits for one.
+            let is_orphan = error.code == ErrorCode::InvalidDeviceScope
+                || (error.code == ErrorCode::DeviceNotFound && item.module_id.is_some());
             if is_orphan && self.orphans.len() < RETRIED {
                 self.orphans.push((item, error));
             } else {

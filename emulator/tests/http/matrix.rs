@@ -246,7 +246,7 @@ const ROWS: &[Row] = &[
     row(
         "POST /configurations/testQueries",
         r#"{"targetCondition":"*","customMetricQueries":{}}"#,
-        Right::WriteAndService,
+        Right::ReadOrService,
         None,
     ),
     row(
@@ -561,7 +561,7 @@ async fn a_body_that_is_no_json_is_refused() {
 async fn deep_and_huge_bodies_are_refused_in_bounded_time() {
     let hub = hub().await;
     let token = hub.token("iothubowner");
-    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let deep = format!("{}{}", "[".repeat(20_000), "]".repeat(20_000));
     let huge = format!("\"{}\"", "x".repeat(2 * 1024 * 1024));
     for row in ROWS.iter().filter(|row| !row.body.is_empty()) {
         let mut headers = vec![("Authorization", &*token)];

@@ -210,3 +210,42 @@ async fn a_job_that_waits_holds_up_the_next_until_it_is_cancelled() {
     let job = hub.owner(&format!("GET /jobs/{id}"), "").await.json();
     assert_eq!(job["status"], "cancelled");
 }
+
+#[tokio::test]
+async fn configurations_go_out_and_in_when_they_are_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(folder.path());
+    let content = r#"{"content":{"deviceContent":{"properties.desired.a":1}},"priority":3}"#;
+    let put = hub.owner("PUT /configurations/c1", content).await;
+    assert_eq!(put.status, 200, "{put:?}");
+    let uri = uri(folder.path());
+    let export = json!({
+        "type": "export",
+        "outputBlobContainerUri": uri,
+        "includeConfigurations": true,
+    });
+
+    carry_out(&hub, &export).await;
+    let path = folder.path().join("configurations.txt");
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(hub.owner("DELETE /configurations/c1", "").await.status, 204);
+    let unknown = r#"{"id":"c2","importMode":"update"}"#;
+    std::fs::write(&path, format!("{text}{unknown}\n")).unwrap();
+    let import = json!({
+        "type": "import",
+        "inputBlobContainerUri": uri,
+        "outputBlobContainerUri": uri,
+        "includeConfigurations": true,
+    });
+    let imported = carry_out(&hub, &import).await;
+
+    assert_eq!(imported["status"], "completed", "{imported}");
+    let again = hub.owner("GET /configurations/c1", "").await.json();
+    assert_eq!(again["priority"], 3);
+    assert_eq!(again["content"], put.json()["content"]);
+    let log = std::fs::read_to_string(folder.path().join("importErrors.log")).unwrap();
+    assert!(
+        log.starts_with(r#"{"deviceId":"c2","errorCode":404301,"#),
+        "{log}"
+    );
+}

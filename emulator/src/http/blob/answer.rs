@@ -39,7 +39,7 @@ pub(super) fn finish(request: &Request<'_>, mut response: Response) -> Response 
     if let Some(id) = request.header(CLIENT_REQUEST_ID) {
         put(headers, CLIENT_REQUEST_ID, id);
     }
-    put(headers, DATE.as_str(), &request.now.to_http_date());
+    put(headers, DATE.as_str(), &request.now.to_rfc1123());
     headers.insert(SERVER, HeaderValue::from_static("Windows-Azure-Blob/1.0"));
     response
 }
@@ -53,7 +53,7 @@ pub(super) fn written(headers: &mut HeaderMap, blob: &Blob) {
 /// Etag and time of a blob.
 pub(super) fn identity(headers: &mut HeaderMap, blob: &Blob) {
     put(headers, ETAG.as_str(), &format!("\"{}\"", blob.etag));
-    let modified = blob.last_modified.to_http_date();
+    let modified = blob.last_modified.to_rfc1123();
     put(headers, LAST_MODIFIED.as_str(), &modified);
 }
 
@@ -82,7 +82,7 @@ pub(super) fn describe(headers: &mut HeaderMap, blob: &Blob) {
     }
     put(headers, "accept-ranges", "bytes");
     put(headers, "x-ms-blob-type", "BlockBlob");
-    put(headers, "x-ms-creation-time", &blob.created.to_http_date());
+    put(headers, "x-ms-creation-time", &blob.created.to_rfc1123());
     put(headers, "x-ms-lease-state", "available");
     put(headers, "x-ms-lease-status", "unlocked");
     put(headers, "x-ms-server-encrypted", "true");

@@ -132,7 +132,7 @@ pub(super) fn list_containers(
             document.push_str(&format!(
                 "<Container><Name>{name}</Name><Properties><Last-Modified>{}</Last-Modified>\
                  <Etag>\"0x1\"</Etag></Properties></Container>",
-                request.now.to_http_date()
+                request.now.to_rfc1123()
             ));
         }
     }
@@ -154,8 +154,8 @@ fn push_blob(document: &mut String, blob: &Blob, metadata: bool) {
          <BlobType>BlockBlob</BlobType><LeaseStatus>unlocked</LeaseStatus>\
          <LeaseState>available</LeaseState><ServerEncrypted>true</ServerEncrypted></Properties>",
         name = escape(&blob.name),
-        created = blob.created.to_http_date(),
-        modified = blob.last_modified.to_http_date(),
+        created = blob.created.to_rfc1123(),
+        modified = blob.last_modified.to_rfc1123(),
         etag = blob.etag,
         length = blob.content.len(),
         content_type = escape(content_type.unwrap_or("application/octet-stream")),
@@ -190,7 +190,7 @@ fn is_element_name(name: &str) -> bool {
 fn stamp(request: &Request<'_>, response: &mut Response) {
     let headers = response.headers_mut();
     put(headers, "etag", "\"0x1\"");
-    put(headers, "last-modified", &request.now.to_http_date());
+    put(headers, "last-modified", &request.now.to_rfc1123());
 }
 
 /// A signature for a container says nothing about the container itself.
