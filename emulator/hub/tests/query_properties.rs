@@ -212,8 +212,11 @@ fn section() -> impl Strategy<Value = Map<String, Value>> {
     })
 }
 
-/// Devices with these tags and reported properties, every third with a module.
-fn hub_of(twins: &[(Map<String, Value>, Map<String, Value>)]) -> Fixture {
+/// Tags and reported properties.
+type Sections = (Map<String, Value>, Map<String, Value>);
+
+/// Devices with these, every third with a module.
+fn hub_of(twins: &[Sections]) -> Fixture {
     let mut f = fixture();
     for (n, (tags, reported)) in twins.iter().enumerate() {
         let id = format!("d{n}");

@@ -152,7 +152,7 @@ async fn a_lost_connection_loses_no_message() {
     hub.drop_connection("d1").await;
 
     // At least once: what was on its way may come twice, nothing is lost.
-    let mut seen = vec![false; 5];
+    let mut seen = [false; 5];
     seen[0] = true;
     while !seen.iter().all(|&it| it) {
         let body = next(&mut messages).await.body;

@@ -199,7 +199,7 @@ impl Hub {
             self.look_for_clients(&condition, cursor.as_ref())
         };
         for client in selected {
-            self.store_result(cx, &job.id, client, DeviceJob::new(cx.now()));
+            self.store_result(cx, &job.id, &client, DeviceJob::new(cx.now()));
         }
         let done = more.is_none();
         self.with_active(&job.id, |active| {
@@ -330,15 +330,15 @@ impl Hub {
         let results = self.jobs.results.get(id);
         if let Some(result) = results.and_then(|results| results.get(client)) {
             let result = result.at(state, cx.now());
-            self.store_result(cx, id, client.clone(), result);
+            self.store_result(cx, id, client, result);
         }
     }
 
-    fn store_result(&mut self, cx: &mut Cx<'_>, id: &JobId, client: ClientId, result: DeviceJob) {
-        cx.change(Change::PutDocument(result.to_document(id, &client)));
+    fn store_result(&mut self, cx: &mut Cx<'_>, id: &JobId, client: &ClientId, result: DeviceJob) {
+        cx.change(Change::PutDocument(result.to_document(id, client)));
         let results = self.jobs.results.entry(id.clone()).or_default();
         results.put(client.clone(), result);
-        self.device_job_changed(cx, id, &client);
+        self.device_job_changed(cx, id, client);
     }
 
     fn store_job(&mut self, cx: &mut Cx<'_>, job: Job) {

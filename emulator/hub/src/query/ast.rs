@@ -11,19 +11,19 @@ pub(super) enum Expr<P> {
     /// Of literals only.
     Array(Vec<Literal>),
     Path(P),
-    Call(Function, Vec<Expr<P>>),
-    Negate(Box<Expr<P>>),
+    Call(Function, Vec<Self>),
+    Negate(Box<Self>),
     /// From left to right. A list, so that a long sum is not a deep tree.
-    Arithmetic(Box<Expr<P>>, Vec<(Arithmetic, Expr<P>)>),
-    Compare(Comparison, Box<Expr<P>>, Box<Expr<P>>),
+    Arithmetic(Box<Self>, Vec<(Arithmetic, Self)>),
+    Compare(Comparison, Box<Self>, Box<Self>),
     In {
-        value: Box<Expr<P>>,
+        value: Box<Self>,
         among: Vec<Literal>,
         negated: bool,
     },
-    Not(Box<Expr<P>>),
-    And(Vec<Expr<P>>),
-    Or(Vec<Expr<P>>),
+    Not(Box<Self>),
+    And(Vec<Self>),
+    Or(Vec<Self>),
 }
 
 /// A value that stands in the text.

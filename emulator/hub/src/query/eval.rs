@@ -41,7 +41,7 @@ pub(super) fn eval<'a, P>(expression: &'a Expr<P>, row: &'a impl Row<P>) -> Item
             Some(number) => Item::number(-number),
             None => Item::Undefined,
         },
-        Expr::Arithmetic(first, rest) => arithmetic(eval(first, row), rest, row),
+        Expr::Arithmetic(first, rest) => arithmetic(&eval(first, row), rest, row),
         Expr::Compare(how, left, right) => {
             Item::truth(row.compare(*how, &eval(left, row), &eval(right, row)))
         }
@@ -84,7 +84,7 @@ fn decided_by<'a, P>(decisive: bool, all: &'a [Expr<P>], row: &'a impl Row<P>) -
 }
 
 fn arithmetic<'a, P>(
-    first: Item<'a>,
+    first: &Item<'_>,
     rest: &'a [(Arithmetic, Expr<P>)],
     row: &'a impl Row<P>,
 ) -> Item<'a> {

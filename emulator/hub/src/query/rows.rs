@@ -119,7 +119,7 @@ impl Row<Reference> for TwinRow<'_> {
             Field::AuthenticationType => {
                 scalar(self.of_identity(|it| Item::text(crate::twins::authentication_type(it))))
             }
-            Field::Thumbprints => self.of_identity(|it| owned(thumbprints(it), below)),
+            Field::Thumbprints => self.of_identity(|it| owned(&thumbprints(it), below)),
             Field::ModelId => scalar(Item::text(&twin.model_id)),
             Field::Version => scalar(Item::Number(twin.version.into())),
             Field::Tags if below.is_empty() && twin.tags.is_empty() => Item::Undefined,
@@ -136,7 +136,7 @@ impl Row<Reference> for TwinRow<'_> {
                 _ => Item::Undefined,
             }),
             Field::Configurations => match self.view.hub.configuration_status(&twin.client) {
-                Some(configurations) => owned(Value::Object(configurations), below),
+                Some(configurations) => owned(&Value::Object(configurations), below),
                 None => Item::Undefined,
             },
             Field::DeviceScope if self.is_device() => scalar(self.of_identity(|it| {
@@ -145,7 +145,7 @@ impl Row<Reference> for TwinRow<'_> {
                     .map_or(Item::Undefined, Item::text)
             })),
             Field::ParentScopes if self.is_device() => {
-                self.of_identity(|it| owned(json!(it.parent_scopes), below))
+                self.of_identity(|it| owned(&json!(it.parent_scopes), below))
             }
             Field::ManagedBy if !self.is_device() => scalar(
                 self.of_identity(|it| it.managed_by.as_deref().map_or(Item::Undefined, Item::text)),
@@ -208,8 +208,8 @@ fn member<'a>(map: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
 }
 
 /// The same below a value that was made for the occasion.
-pub(super) fn owned<'a>(value: Value, path: &[Segment]) -> Item<'a> {
-    at(&value, path)
+pub(super) fn owned<'a>(value: &Value, path: &[Segment]) -> Item<'a> {
+    at(value, path)
         .into_json()
         .map_or(Item::Undefined, Item::owned)
 }
@@ -233,7 +233,7 @@ pub(super) fn section<'a>(section: &'a Section, kind: SectionKind, path: &[Segme
             Item::Number(section.version.into())
         }
         Some(Segment::Name(name)) if &**name == "$metadata" => {
-            owned(section.to_service_json(kind), path)
+            owned(&section.to_service_json(kind), path)
         }
         Some(_) => members(&section.value, path),
     }

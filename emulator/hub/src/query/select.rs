@@ -185,12 +185,12 @@ impl Query {
         let (item_type, items, next) = match (self.collection, &self.columns) {
             (Collection::DeviceJobs, _) => {
                 let rows = self.job_rows(view).map(|row| row.0);
-                let (items, next) = skipped(rows, position, wanted);
+                let (items, next) = skipped(rows, position.as_ref(), wanted);
                 (ItemType::DeviceJob, items, next)
             }
             (_, Some(columns)) if self.is_aggregate => {
                 let groups = self.groups(view, columns).into_iter();
-                let (items, next) = skipped(groups, position, wanted);
+                let (items, next) = skipped(groups, position.as_ref(), wanted);
                 (ItemType::Raw, items, next)
             }
             (_, columns) => {
@@ -424,11 +424,11 @@ fn project(columns: &[Column], row: &TwinRow<'_>) -> Value {
 /// A page of rows that are counted off.
 fn skipped(
     rows: impl Iterator<Item = Value>,
-    position: Option<Position>,
+    position: Option<&Position>,
     wanted: usize,
 ) -> (Vec<Value>, Option<Position>) {
     let skip = match position {
-        Some(Position::Skip(skip)) => skip,
+        Some(Position::Skip(skip)) => *skip,
         Some(Position::After(_)) | None => 0,
     };
     if wanted == 0 {
