@@ -27,9 +27,9 @@ const BLOCK_LIMIT: u64 = 4000 * 1024 * 1024;
 const LIST_LIMIT: u64 = 8 * 1024 * 1024;
 /// How long a body may pause.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What is read and thrown away of a body that is too large, so that the client gets to see the
-/// refusal.
-const DISCARDED: u64 = 4 * 1024 * 1024;
+/// What is read and thrown away of a body that is too large: storage clients send all of it before
+/// they look for the refusal, and report a broken connection if they cannot.
+const DISCARDED: u64 = 1024 * 1024 * 1024;
 
 const CONTENT_MD5: &str = "content-md5";
 const CONTENT_CRC64: &str = "x-ms-content-crc64";
