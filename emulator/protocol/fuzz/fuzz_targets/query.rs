@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use iothub_hub::{
-    Change, Condition, Hub, HubConfig, Limits, PageRequest, Principal, Query, QuerySnapshot, Twin,
+    Change, Condition, Hub, HubConfig, PageRequest, Principal, Query, QuerySnapshot, Twin,
 };
 use iothub_protocol::twin::Section;
 use iothub_protocol::{ClientId, Timestamp};
@@ -13,14 +13,7 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value, json};
 
 static TWINS: LazyLock<QuerySnapshot> = LazyLock::new(|| {
-    let mut hub = Hub::new(HubConfig {
-        name: "hub".into(),
-        host_names: Vec::new(),
-        policies: Vec::new(),
-        partitions: 1,
-        seed: 1,
-        limits: Limits::default(),
-    });
+    let mut hub = Hub::new(HubConfig::default());
     for (id, tags) in [
         ("d1", json!({"a": 1, "b": {"c": "x"}})),
         ("d2", json!({"a": "1", "b": [1, "x", {"c": null}]})),
