@@ -569,7 +569,13 @@ async fn deep_and_huge_bodies_are_refused_in_bounded_time() {
             headers.push(("If-Match", "*"));
         }
         let reply = ask(&hub, row.head, &headers, &deep).await;
-        assert_eq!(reply.status, 400, "{}: {:?}", row.head, code(&reply));
+        // A command's payload is the whole body, and any JSON: nobody is there to take it.
+        let expected = if row.head.contains("/commands/") {
+            404
+        } else {
+            400
+        };
+        assert_eq!(reply.status, expected, "{}: {}", row.head, code(&reply));
         let reply = ask(&hub, row.head, &headers, &huge).await;
         assert_eq!(reply.status, 413, "{}: {reply:?}", row.head);
         assert_eq!(code(&reply), "MessageTooLarge", "{}", row.head);

@@ -49,7 +49,7 @@ async fn receive(call: &Call<'_>) -> Result<Response, Error> {
 async fn settle(call: &Call<'_>, lock: &str, settlement: Settlement) -> Result<Response, Error> {
     let operation = OperationKind::SettleFeedback.hub_wide();
     call.perform(operation, |hub, cx, caller| {
-        hub.settle_feedback(cx, caller, LockToken::parse(lock)?, settlement)
+        hub.settle_feedback(cx, caller, LockToken::parse(lock), settlement)
     })
     .await?;
     Ok(answer::no_content())
