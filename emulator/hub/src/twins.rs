@@ -344,6 +344,18 @@ impl Twins {
         self.twins.range(range).map(|(_, twin)| &**twin)
     }
 
+    /// The same for devices or for modules alone; looks at no twin of the others.
+    pub(crate) fn of_kind(
+        &self,
+        modules: bool,
+        range: (Bound<ClientId>, Bound<ClientId>),
+    ) -> impl Iterator<Item = &Twin> {
+        let twins = self.twins.range(range);
+        twins
+            .filter(move |(client, _)| client.module.is_some() == modules)
+            .map(|(_, twin)| &**twin)
+    }
+
     /// A device's twin and those of its modules.
     pub(crate) fn family(&self, device: &DeviceId) -> impl Iterator<Item = &Twin> + use<'_> {
         let device = device.clone();

@@ -42,8 +42,9 @@ test('pages of twins follow one another', async () => {
   assert.equal(first.properties.desired.$version, 1);
 
   // What a query finds is a twin that can be updated.
-  const { responseBody } = await first.update({ tags: { floor: 7 } });
-  assert.equal(responseBody.tags.floor, 7);
+  await first.update({ tags: { floor: 7 } });
+  const { responseBody } = await registry.getTwin(first.deviceId);
+  assert.deepEqual(responseBody.tags, { site, floor: 7 });
 });
 
 test('the page size is the hub\'s when none is given', async () => {

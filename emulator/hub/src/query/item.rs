@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::fmt::Write as _;
 
 use serde_json::{Number, Value};
 
@@ -79,6 +80,20 @@ impl<'a> Item<'a> {
 
     pub(super) fn truth(value: Option<bool>) -> Self {
         value.map_or(Self::Undefined, Self::Bool)
+    }
+
+    /// Writes a text that is the same for the same values only.
+    pub(super) fn write_key(&self, key: &mut String) {
+        // Quoted or of another first character, so that no two kinds look alike.
+        let written = match self {
+            Self::Undefined => writeln!(key, "?"),
+            Self::Null => writeln!(key, "null"),
+            Self::Bool(value) => writeln!(key, "{value}"),
+            Self::Number(number) => writeln!(key, "{number}"),
+            Self::Text(text) => writeln!(key, "{text:?}"),
+            Self::Json(value) => writeln!(key, "{value}"),
+        };
+        debug_assert!(written.is_ok(), "a string takes all that is written");
     }
 
     /// As JSON; `None` when there is nothing.

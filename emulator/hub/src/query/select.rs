@@ -33,6 +33,7 @@ pub struct Query {
     filter: Option<Expr<Reference>>,
     group_by: Vec<Reference>,
     is_aggregate: bool,
+    asks_who_is_connected: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -99,7 +100,13 @@ impl Query {
             let what = "devices.jobs knows only SELECT *, without GROUP BY";
             return Err(refused(text, source_at, what));
         }
-        let mut bind = |path| collection.resolve(text, path, alias.as_deref());
+        let mut asks_who_is_connected = false;
+        let mut bind = |path| {
+            let path = collection.resolve(text, path, alias.as_deref())?;
+            asks_who_is_connected |=
+                matches!(path.field, Field::ConnectionState | Field::LastActivityTime);
+            Ok::<_, Error>(path)
+        };
         let filter = filter.map(|filter| filter.try_map(&mut bind)).transpose()?;
         let group_by: Vec<Reference> = group_by
             .into_iter()
@@ -156,7 +163,14 @@ impl Query {
             filter,
             group_by,
             is_aggregate,
+            asks_who_is_connected,
         })
+    }
+
+    /// Whether its filter, columns or groups depend on who is connected. `SELECT *` alone does
+    /// not: [`Hub::tell_presence`](crate::Hub::tell_presence) completes its pages.
+    pub fn asks_who_is_connected(&self) -> bool {
+        self.asks_who_is_connected
     }
 
     /// One page. Refuses with `ArgumentInvalid` a token that is not of this query, and a page of no
@@ -278,12 +292,22 @@ impl Query {
     /// one group, also of no rows.
     fn groups(&self, view: View<'_>, columns: &[Column]) -> Vec<Value> {
         let mut groups = indexed::Groups::default();
-        if self.group_by.is_empty() {
-            groups.find(Vec::new(), columns);
+        let is_grouped = !self.group_by.is_empty();
+        if !is_grouped {
+            groups.find("", Vec::new, columns);
         }
+        let mut text = String::new();
         for row in self.twin_rows(view, None) {
-            let key = self.group_by.iter().map(|path| row.get(path).into_json());
-            let group = groups.find(key.collect(), columns);
+            let group = if is_grouped {
+                text.clear();
+                for path in &self.group_by {
+                    row.get(path).write_key(&mut text);
+                }
+                let key = || self.group_by.iter().map(|path| row.get(path).into_json());
+                groups.find(&text, || key().collect(), columns)
+            } else {
+                groups.only()
+            };
             for (column, tally) in columns.iter().zip(&mut group.tallies) {
                 if let ColumnValue::Aggregate(_, of) = &column.value {
                     tally.add(of.as_ref().map(|path| row.get(path)));
@@ -384,22 +408,31 @@ mod indexed {
     }
 
     impl Groups {
-        pub(super) fn find(&mut self, key: Vec<Option<Value>>, columns: &[Column]) -> &mut Group {
-            let mut text = String::new();
-            for part in &key {
-                match part {
-                    Some(value) => text += &value.to_string(),
-                    None => text.push('?'),
+        /// The group whose key has this text; makes the key of a new one.
+        pub(super) fn find(
+            &mut self,
+            text: &str,
+            key: impl FnOnce() -> Vec<Option<Value>>,
+            columns: &[Column],
+        ) -> &mut Group {
+            let index = match self.by_key.get(text) {
+                Some(index) => *index,
+                None => {
+                    let index = self.ordered.len();
+                    self.by_key.insert(text.to_owned(), index);
+                    self.ordered.push(Group {
+                        key: key(),
+                        tallies: vec![Tally::default(); columns.len()],
+                    });
+                    index
                 }
-                text.push('\n');
-            }
-            let next = self.ordered.len();
-            let index = *self.by_key.entry(text).or_insert(next);
-            if index == next {
-                let tallies = vec![Tally::default(); columns.len()];
-                self.ordered.push(Group { key, tallies });
-            }
+            };
             &mut self.ordered[index]
+        }
+
+        /// The first group, which is there.
+        pub(super) fn only(&mut self) -> &mut Group {
+            &mut self.ordered[0]
         }
 
         pub(super) fn into_ordered(self) -> impl Iterator<Item = Group> {
@@ -470,16 +503,13 @@ pub(super) fn candidates<'a>(
                 Some(_) | None => Bound::Included(ClientId::device(prefix.clone())),
             };
             let found = twins
-                .range((start, Bound::Unbounded))
-                .take_while(move |twin| twin.client.device.as_str().starts_with(prefix.as_str()))
-                .filter(move |twin| twin.client.module.is_some() == wants_modules);
+                .of_kind(wants_modules, (start, Bound::Unbounded))
+                .take_while(move |twin| twin.client.device.as_str().starts_with(prefix.as_str()));
             Box::new(found.map(row))
         }
         Narrowed::All => {
             let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-            let found = twins
-                .range((start, Bound::Unbounded))
-                .filter(move |twin| twin.client.module.is_some() == wants_modules);
+            let found = twins.of_kind(wants_modules, (start, Bound::Unbounded));
             Box::new(found.map(row))
         }
     }

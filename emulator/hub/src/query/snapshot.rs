@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 
-use iothub_protocol::{ClientId, Error, Timestamp};
+use iothub_protocol::{ClientId, DeviceId, Error, ModuleId, Timestamp};
+use serde_json::Value;
 
 use super::rows::View;
-use super::select::Query;
+use super::select::{ItemType, Page, Query};
 use crate::{Hub, Permission, Principal};
 
-/// A copy of what queries look at. What is kept for devices is structurally shared, so its cost
-/// depends on the number of connections alone.
+/// A copy of what queries look at. What is kept for devices is structurally shared, so that its
+/// cost does not depend on their number.
 pub struct QuerySnapshot {
     hub: Hub,
     present: HashMap<ClientId, Timestamp>,
@@ -30,8 +31,14 @@ impl QuerySnapshot {
 }
 
 impl Hub {
-    /// What a query by `caller` may look at; refuses who lacks `ServiceConnect`
+    /// Refuses who lacks `ServiceConnect`, before they learn anything of their query
     /// (`spec/service.md` 1.2).
+    pub fn may_query(&self, caller: &Principal) -> Result<(), Error> {
+        caller.require(Permission::ServiceConnect)
+    }
+
+    /// What a query by `caller` may look at, together with everybody who is connected; refuses who
+    /// lacks `ServiceConnect` (`spec/service.md` 1.2).
     pub fn query_snapshot(&self, caller: &Principal) -> Result<QuerySnapshot, Error> {
         caller.require(Permission::ServiceConnect)?;
         Ok(self.snapshot())
@@ -44,4 +51,43 @@ impl Hub {
             present: self.sessions.present(),
         }
     }
+
+    /// What this query by `caller` looks at. Copying who is connected would hold up all of them, so
+    /// that it is done only for a query that asks for it; the pages of another one want
+    /// [`Hub::tell_presence`].
+    pub fn snapshot_for(&self, caller: &Principal, query: &Query) -> Result<QuerySnapshot, Error> {
+        if query.asks_who_is_connected() {
+            return self.query_snapshot(caller);
+        }
+        caller.require(Permission::ServiceConnect)?;
+        Ok(QuerySnapshot {
+            hub: self.without_connections(),
+            present: HashMap::new(),
+        })
+    }
+
+    /// Completes a page of whole twins by who of them is connected now.
+    pub fn tell_presence(&self, page: &mut Page) {
+        if page.item_type != ItemType::Twin {
+            return;
+        }
+        for twin in &mut page.items {
+            let Some(client) = client_of(twin) else {
+                continue;
+            };
+            if let Some((_, session)) = self.sessions.find(&client) {
+                twin["connectionState"] = "Connected".into();
+                twin["lastActivityTime"] = session.last_activity.to_iso().into();
+            }
+        }
+    }
+}
+
+fn client_of(twin: &Value) -> Option<ClientId> {
+    let device = DeviceId::parse(twin["deviceId"].as_str()?).ok()?;
+    let module = match twin["moduleId"].as_str() {
+        Some(module) => Some(ModuleId::parse(module).ok()?),
+        None => None,
+    };
+    Some(ClientId { device, module })
 }

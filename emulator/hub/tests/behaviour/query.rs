@@ -550,6 +550,48 @@ fn a_snapshot_stays_as_it_was() {
 }
 
 #[test]
+fn who_is_connected_is_told_of_a_page_without_a_copy_of_everybody() {
+    let mut f = corpus();
+    f.connect("d1/m1");
+    for (text, asks, expected) in [
+        ("SELECT * FROM devices", false, "d1"),
+        ("SELECT * FROM devices.modules", false, "d1"),
+        ("SELECT * FROM devices WHERE tags.site = 'A'", false, "d1"),
+        (
+            "SELECT * FROM devices WHERE connectionState = 'Connected'",
+            true,
+            "d1",
+        ),
+        ("SELECT deviceId, connectionState FROM devices", true, "d1"),
+        (
+            "SELECT * FROM devices WHERE lastActivityTime > '2020'",
+            true,
+            "d1",
+        ),
+    ] {
+        let query = Query::parse(text, false).unwrap();
+        let whole = f.hub.query_snapshot(&f.operator).unwrap();
+        let snapshot = f.hub.snapshot_for(&f.operator, &query).unwrap();
+        let request = PageRequest::default();
+
+        let mut page = query.run(&snapshot, &request).unwrap();
+        if !query.asks_who_is_connected() {
+            f.hub.tell_presence(&mut page);
+        }
+
+        assert_eq!(query.asks_who_is_connected(), asks, "{text}");
+        assert_eq!(page, query.run(&whole, &request).unwrap(), "{text}");
+        let connected: Vec<_> = page
+            .items
+            .iter()
+            .filter(|row| row["connectionState"] == "Connected")
+            .map(|row| row["deviceId"].as_str().unwrap())
+            .collect();
+        assert_eq!(connected, [expected], "{text}");
+    }
+}
+
+#[test]
 fn a_devices_own_credential_asks_nothing() {
     let f = corpus();
 
