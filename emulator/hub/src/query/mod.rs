@@ -6,6 +6,7 @@
 //! making a document of it; `select` filters, projects and groups; `paging` is the token between
 //! two pages.
 
+mod ahead;
 mod ast;
 mod condition;
 mod eval;

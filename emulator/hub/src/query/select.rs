@@ -6,6 +6,7 @@ use std::ops::Bound;
 use iothub_protocol::{ClientId, DeviceId, Error};
 use serde_json::{Map, Number, Value};
 
+use super::ahead::{is_worth_it, loaded_ahead};
 use super::ast::{Aggregate, Comparison, Expr, Literal, Selected, Statement};
 use super::eval::{Row, is_true};
 use super::functions::{Dialect, Function};
@@ -34,6 +35,8 @@ pub struct Query {
     group_by: Vec<Reference>,
     is_aggregate: bool,
     asks_who_is_connected: bool,
+    /// What rows are chosen or grouped by, and is loaded ahead.
+    loads: Vec<Reference>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -101,10 +104,14 @@ impl Query {
             return Err(refused(text, source_at, what));
         }
         let mut asks_who_is_connected = false;
+        let mut loads = Vec::new();
         let mut bind = |path| {
             let path = collection.resolve(text, path, alias.as_deref())?;
             asks_who_is_connected |=
                 matches!(path.field, Field::ConnectionState | Field::LastActivityTime);
+            if is_worth_it(&path) && !loads.contains(&path) {
+                loads.push(path.clone());
+            }
             Ok::<_, Error>(path)
         };
         let filter = filter.map(|filter| filter.try_map(&mut bind)).transpose()?;
@@ -164,6 +171,7 @@ impl Query {
             group_by,
             is_aggregate,
             asks_who_is_connected,
+            loads,
         })
     }
 
@@ -275,8 +283,11 @@ impl Query {
         after: Option<&ClientId>,
     ) -> impl Iterator<Item = TwinRow<'a>> {
         let filter = self.filter.as_ref();
-        candidates(view, self.collection, filter, after)
-            .filter(move |row| filter.is_none_or(|filter| is_true(filter, row)))
+        loaded_ahead(
+            candidates(view, self.collection, filter, after),
+            &self.loads,
+        )
+        .filter(move |row| filter.is_none_or(|filter| is_true(filter, row)))
     }
 
     fn job_rows<'a>(&'a self, view: View<'a>) -> impl Iterator<Item = JobRow> + 'a {
