@@ -563,6 +563,22 @@ impl HubHandle {
         &self,
         f: impl FnOnce(&mut Core, &mut Cx<'_>) -> Result<R, Error>,
     ) -> Result<(R, Step, Option<Ticket>), Error> {
+        let (mut f, mut reply) = (Some(f), None);
+        let (step, ticket) = self.apply_erased(&mut |core, cx| {
+            if let Some(f) = f.take() {
+                reply = Some(f(core, cx)?);
+            }
+            Ok(())
+        })?;
+        let reply = reply.expect("what has been applied has answered");
+        Ok((reply, step, ticket))
+    }
+
+    /// The same for every operation: there is one copy of this in the program, not one for each.
+    fn apply_erased(
+        &self,
+        f: &mut dyn FnMut(&mut Core, &mut Cx<'_>) -> Result<(), Error>,
+    ) -> Result<(Step, Option<Ticket>), Error> {
         let inner = &*self.inner;
         let mut guard = self.lock();
         let core = &mut *guard;
@@ -571,7 +587,7 @@ impl HubHandle {
         }
         let observed = inner.observed.load(Ordering::Relaxed);
         let mut outcome = Outcome::default();
-        let reply = f(
+        f(
             core,
             &mut Cx::new(inner.clock.now(), observed, &mut outcome),
         )?;
@@ -613,7 +629,7 @@ impl HubHandle {
             false
         });
         let pending = ticket > core.store.durable();
-        Ok((reply, step, pending.then_some(ticket)))
+        Ok((step, pending.then_some(ticket)))
     }
 
     /// Lets out what is durable, in order.
