@@ -1,7 +1,8 @@
 //! `spec/device.md` 3.2 to 3.4, 4.6 and 11; `spec/service.md` 1.1 and 1.2.
 
 use iothub_hub::{
-    AuthScope, AuthType, CertificateFacts, Credentials, Hub, HubConfig, Permission, Principal, Who,
+    AuthScope, AuthType, CertificateFacts, Credentials, ExpiredCertificates, Hub, HubConfig,
+    Limits, Permission, Principal, Who,
 };
 use iothub_protocol::method::MethodRequest;
 use iothub_protocol::registry::{IdentitySpec, IfMatch};
@@ -592,4 +593,24 @@ fn a_certificate_counts_only_while_it_is_valid_and_only_where_one_is_asked_for()
     assert!(by_certificate(&hub, "d1", &facts).is_err());
     hub.now = Timestamp::from_unix_seconds(T0.unix_seconds() - 1);
     assert!(by_certificate(&hub, "d1", &facts).is_err());
+}
+
+/// `spec/device.md` Q19: whether the date counts when the thumbprint fits is a setting.
+#[test]
+fn an_expired_certificate_with_the_right_thumbprint_counts_where_that_is_set() {
+    let mut hub = Fixture::with(HubConfig {
+        limits: Limits {
+            expired_certificates: ExpiredCertificates::Accept,
+            ..Limits::default()
+        },
+        ..config()
+    });
+    let thumbprints = json!({"primaryThumbprint": "a".repeat(40)});
+    let authentication = json!({"authentication": {"x509Thumbprint": thumbprints}});
+    hub.put("d1", spec(&authentication)).0.unwrap();
+
+    hub.now = T0 + secs(3600);
+
+    assert!(by_certificate(&hub, "d1", &certificate("a")).is_ok());
+    assert!(by_certificate(&hub, "d1", &certificate("b")).is_err());
 }
