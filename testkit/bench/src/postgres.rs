@@ -21,7 +21,7 @@ pub(crate) struct Postgres {
 
 /// What a client does again and again: a document of its own, updated only if nobody else has.
 const SCRIPT: &str = "\
-UPDATE twins SET document = jsonb_set(document, '{tags,n}', to_jsonb(:etag)), etag = etag + 1 \
+UPDATE twins SET document = jsonb_set(document, '{tags,n}', to_jsonb(CAST(:etag AS bigint))), etag = etag + 1 \
 WHERE id = :client_id AND etag = :etag RETURNING etag \\gset\n";
 
 impl Postgres {
@@ -91,6 +91,8 @@ impl Postgres {
             ])
             .args(["-D", "etag=0", "-f"])
             .arg(self.directory.join("script.sql"))
+            // The database, which is otherwise the one of the caller's name.
+            .arg(USER)
             .output()
             .context("run pgbench")?;
         let text = String::from_utf8_lossy(&output.stdout);
@@ -98,7 +100,9 @@ impl Postgres {
             let (_, rest) = text.split_once(name)?;
             rest.split_whitespace().next()?.parse::<f64>().ok()
         };
-        let rate = figure("tps = ").with_context(|| format!("pgbench says: {text}"))?;
+        let rate = figure("tps = ").with_context(|| {
+            format!("pgbench says: {}", String::from_utf8_lossy(&output.stderr))
+        })?;
         Ok(json!({
             "per_second": rate,
             "mean_us": figure("latency average = ").map(|millis| millis * 1e3),
