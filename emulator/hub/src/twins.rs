@@ -438,6 +438,19 @@ pub(crate) fn authentication_type(identity: &Identity) -> &'static str {
     }
 }
 
+/// What a twin tells of its client's certificates; the members are there also when there are none.
+pub(crate) fn thumbprints(identity: &Identity) -> Value {
+    let (primary, secondary) = match &identity.authentication {
+        Authentication::SelfSigned { primary, secondary } => {
+            (Some(primary.as_str()), secondary.as_deref())
+        }
+        Authentication::Sas { .. }
+        | Authentication::CertificateAuthority
+        | Authentication::None => (None, None),
+    };
+    json!({"primaryThumbprint": primary, "secondaryThumbprint": secondary})
+}
+
 /// The document of `spec/service.md` 3.1, in its order.
 fn document(
     identity: &Identity,
@@ -474,18 +487,7 @@ fn document(
     put("lastActivityTime", last_activity.to_iso().into());
     put("cloudToDeviceMessageCount", waiting.into());
     put("authenticationType", authentication_type(identity).into());
-    let (primary, secondary) = match &identity.authentication {
-        Authentication::SelfSigned { primary, secondary } => {
-            (Some(primary.as_str()), secondary.as_deref())
-        }
-        Authentication::Sas { .. }
-        | Authentication::CertificateAuthority
-        | Authentication::None => (None, None),
-    };
-    put(
-        "x509Thumbprint",
-        json!({"primaryThumbprint": primary, "secondaryThumbprint": secondary}),
-    );
+    put("x509Thumbprint", thumbprints(identity));
     put("modelId", twin.model_id.as_str().into());
     put("version", twin.version.into());
     if !twin.tags.is_empty() {

@@ -72,11 +72,8 @@ const fn with_etag(
     missing: Option<(&'static str, &'static str)>,
 ) -> Row {
     Row {
-        head,
-        body,
-        right,
-        missing,
         etag: true,
+        ..row(head, body, right, missing)
     }
 }
 

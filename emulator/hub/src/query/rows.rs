@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 
-use iothub_protocol::registry::Authentication;
 use iothub_protocol::twin::{Section, SectionKind};
 use iothub_protocol::{ClientId, Timestamp};
 use serde_json::{Map, Value, json};
@@ -14,7 +13,7 @@ use super::item::Item;
 use super::resolve::{Field, Reference};
 use crate::Hub;
 use crate::registry::Identity;
-use crate::twins::{Twin, etag_text};
+use crate::twins::{Twin, etag_text, thumbprints};
 
 pub(super) const DESIRED: SectionKind = SectionKind::Desired;
 pub(super) const REPORTED: SectionKind = SectionKind::Reported;
@@ -241,16 +240,4 @@ pub(super) fn section<'a>(section: &'a Section, kind: SectionKind, path: &[Segme
 
 fn whole(section: &Section) -> Value {
     section.to_device_json()
-}
-
-fn thumbprints(identity: &Identity) -> Value {
-    let (primary, secondary) = match &identity.authentication {
-        Authentication::SelfSigned { primary, secondary } => {
-            (Some(primary.as_str()), secondary.as_deref())
-        }
-        Authentication::Sas { .. }
-        | Authentication::CertificateAuthority
-        | Authentication::None => (None, None),
-    };
-    json!({"primaryThumbprint": primary, "secondaryThumbprint": secondary})
 }
