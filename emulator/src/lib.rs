@@ -4,6 +4,7 @@
 //! `iothub-hub`, what is on the wire in `iothub-protocol`. [`Emulator`] is the entry point.
 
 pub mod activity;
+pub mod amqp;
 pub mod blobs;
 pub mod certificates;
 #[cfg(feature = "cli")]

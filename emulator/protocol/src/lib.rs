@@ -4,6 +4,7 @@
 //! are spelled, parsed and printed. It does not know who holds which state, and it never waits,
 //! reads a clock, opens a socket or touches a file.
 
+pub mod amqp;
 pub mod configuration;
 pub mod connection_string;
 pub mod digital_twin;

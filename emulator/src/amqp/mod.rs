@@ -1,0 +1,76 @@
+//! The AMQP 1.0 endpoint: devices, back ends, and readers of events (`spec/amqp.md`).
+//!
+//! `connection` owns the stream and the timers, `protocol::amqp::Connection` the protocol's rules,
+//! `nodes` what an address means: one file per node, chosen by one table. Nothing here decides
+//! anything about devices.
+
+mod authority;
+mod connection;
+mod devices;
+mod nodes;
+mod responder;
+mod shared;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+
+use crate::handle::HubHandle;
+use crate::transport::Peer;
+
+/// The limits of the endpoint.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long a connection may take until it is open.
+    pub open_timeout: Duration,
+    /// How long an open connection may take until it has proved who it is or has a link.
+    pub authentication_timeout: Duration,
+    /// Silence of a peer that is told to it as the limit (`spec/amqp.md` 2.3).
+    pub idle_timeout: Duration,
+    /// Bytes of a frame that are taken.
+    pub max_frame_size: u32,
+    /// Sessions of a connection.
+    pub max_sessions: u16,
+    /// Links of a connection.
+    pub max_links: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            open_timeout: Duration::from_secs(30),
+            authentication_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(240),
+            max_frame_size: 64 * 1024,
+            max_sessions: 1024,
+            max_links: 8192,
+        }
+    }
+}
+
+/// Serves AMQP connections. Cheap to clone.
+#[derive(Clone)]
+pub struct Endpoint {
+    handle: HubHandle,
+    settings: Arc<Settings>,
+}
+
+impl Endpoint {
+    /// An endpoint of this hub.
+    pub fn new(handle: HubHandle, settings: Settings) -> Self {
+        Self {
+            handle,
+            settings: Arc::new(settings),
+        }
+    }
+
+    /// Serves one connection to its end, or until `shutdown`.
+    pub async fn serve<S>(&self, stream: S, peer: Peer, shutdown: CancellationToken)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        connection::serve(&self.handle, &self.settings, stream, peer, shutdown).await;
+    }
+}
