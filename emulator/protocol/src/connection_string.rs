@@ -1,9 +1,13 @@
 //! Connection strings: parse and print (`spec/service.md` 10, `spec/device.md` 3.6).
 
+mod event_hub;
+
 use std::fmt;
 
 use crate::identity::{ClientId, DeviceId, InvalidId, ModuleId};
 use crate::sas::{SasError, SymmetricKey};
+
+pub use event_hub::{EventHubConnectionString, EventHubCredential};
 
 /// A parsed connection string.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +60,9 @@ pub enum ConnectionStringError {
     /// A device or module name breaks the grammar.
     #[error("the connection string names no device or module")]
     Id(#[source] InvalidId),
+    /// The endpoint names no host, or a port that is none.
+    #[error("the Endpoint of the connection string is no sb://host")]
+    Endpoint,
     /// The key cannot be used.
     #[error("the SharedAccessKey of the connection string cannot be used")]
     Key(#[source] SasError),
@@ -151,6 +158,24 @@ impl fmt::Debug for Credential {
     }
 }
 
+/// Calls `take` with each name and value, trimmed; empty parts are skipped.
+fn for_each_part<'a>(
+    text: &'a str,
+    mut take: impl FnMut(&'a str, &'a str) -> Result<(), ConnectionStringError>,
+) -> Result<(), ConnectionStringError> {
+    // A device id may contain ';', which no client can tell from a separator either.
+    for (index, part) in text.trim().split(';').enumerate() {
+        if part.is_empty() {
+            continue;
+        }
+        let (name, value) = part
+            .split_once('=')
+            .ok_or(ConnectionStringError::MalformedPart(index + 1))?;
+        take(name.trim(), value.trim())?;
+    }
+    Ok(())
+}
+
 /// The known members, as text.
 #[derive(Default)]
 struct Parts<'a> {
@@ -167,21 +192,16 @@ struct Parts<'a> {
 impl<'a> Parts<'a> {
     fn parse(text: &'a str) -> Result<Self, ConnectionStringError> {
         let mut parts = Self::default();
-        // A device id may contain ';', which no client can tell from a separator either.
-        for (index, part) in text.trim().split(';').enumerate() {
-            if part.is_empty() {
-                continue;
+        for_each_part(text, |name, value| {
+            let Some((name, slot)) = parts.slot(name) else {
+                return Ok(());
+            };
+            if slot.is_some() {
+                return Err(ConnectionStringError::Repeated(name));
             }
-            let (name, value) = part
-                .split_once('=')
-                .ok_or(ConnectionStringError::MalformedPart(index + 1))?;
-            if let Some((name, slot)) = parts.slot(name.trim()) {
-                if slot.is_some() {
-                    return Err(ConnectionStringError::Repeated(name));
-                }
-                *slot = Some(value.trim()).filter(|value| !value.is_empty());
-            }
-        }
+            *slot = Some(value).filter(|value| !value.is_empty());
+            Ok(())
+        })?;
         Ok(parts)
     }
 
