@@ -1,5 +1,12 @@
 //! Errors on the wire (AMQP 1.0 part 2, 2.8.14), and which of ours is which.
 
+use bytes::BytesMut;
+
+use super::codec::{
+    Compound, DecodeError, Fields, Reader, put_descriptor, put_map_or_null, put_optional,
+    put_string, put_symbol,
+};
+use super::performative::descriptor as d;
 use super::value::{Map, Symbol, Value};
 use crate::Error;
 
@@ -93,6 +100,45 @@ impl AmqpError {
     pub fn with_info(mut self, key: Symbol, value: impl Into<Value>) -> Self {
         self.info.push((key.into(), value.into()));
         self
+    }
+
+    /// Reads the one behind its constructor.
+    pub(super) fn read(r: &mut Reader<'_>, constructor: u8) -> Result<Self, DecodeError> {
+        if constructor != 0 || d::named(r)? != Ok(d::ERROR) {
+            return Err(DecodeError::invalid("an error is of an unknown type"));
+        }
+        let mut f = Fields::enter(r, "error")?;
+        let error = Self {
+            condition: f.symbol(r)?.ok_or_else(|| f.lacks("condition"))?,
+            description: f.text(r)?,
+            info: f.map(r)?,
+        };
+        f.leave(r);
+        Ok(error)
+    }
+
+    /// Writes it at the end.
+    pub(super) fn put(&self, out: &mut BytesMut) {
+        put_descriptor(out, d::ERROR);
+        let list = Compound::list(out);
+        put_symbol(out, self.condition.as_str());
+        put_optional(out, self.description.as_deref(), put_string);
+        put_map_or_null(out, &self.info);
+        list.finish(out, 3);
+    }
+}
+
+impl From<&DecodeError> for AmqpError {
+    fn from(error: &DecodeError) -> Self {
+        let condition = match error {
+            DecodeError::Framing(_) => condition::FRAMING_ERROR,
+            DecodeError::TooMany => condition::RESOURCE_LIMIT_EXCEEDED,
+            DecodeError::Truncated
+            | DecodeError::TooDeep
+            | DecodeError::UnknownConstructor(_)
+            | DecodeError::Invalid(_) => condition::DECODE_ERROR,
+        };
+        Self::new(condition, error.to_string())
     }
 }
 

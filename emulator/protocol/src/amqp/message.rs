@@ -1,8 +1,12 @@
 //! AMQP messages: the sections, in and out (AMQP 1.0 part 3, 3.2).
 
-use bytes::{Bytes, BytesMut};
+mod decode;
+mod encode;
 
-use super::codec::DecodeError;
+use bytes::Bytes;
+
+pub use encode::put_data_section;
+
 use super::value::{Map, Symbol, Value};
 
 /// The format of a message that is a batch of messages (`spec/amqp.md` 7.2).
@@ -91,21 +95,18 @@ impl Default for Body {
 }
 
 impl AmqpMessage {
-    /// Reads a whole message.
-    pub fn decode(payload: Bytes) -> Result<Self, DecodeError> {
-        let _ = payload;
-        todo!()
-    }
-
-    /// Writes it at the end; sections without content are left out, the properties are at full
-    /// length.
-    pub fn encode(&self, out: &mut BytesMut) {
-        let _ = out;
-        todo!()
-    }
-
     /// The bytes of all data sections, one after the other; `None`: the body is something else.
     pub fn data(&self) -> Option<Bytes> {
-        todo!()
+        match &self.body {
+            Body::Data(sections) => Some(match &sections[..] {
+                [] => Bytes::new(),
+                [only] => only.clone(),
+                several => several.concat().into(),
+            }),
+            Body::Sequence(_) | Body::Value(_) => None,
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

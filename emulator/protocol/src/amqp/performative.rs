@@ -2,9 +2,12 @@
 //!
 //! Encoded at full length always: a client indexes fields by position (`spec/amqp.md` 2.3).
 
-use bytes::{Bytes, BytesMut};
+mod decode;
+pub(super) mod descriptor;
+mod encode;
 
-use super::codec::DecodeError;
+use bytes::Bytes;
+
 use super::error::AmqpError;
 use super::state::DeliveryState;
 use super::value::{Map, Symbol};
@@ -278,16 +281,5 @@ pub struct Close {
     pub error: Option<AmqpError>,
 }
 
-impl Performative {
-    /// Reads one off the front; what is left of a transfer's frame is its payload.
-    pub fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
-        let _ = input;
-        todo!()
-    }
-
-    /// Writes it at the end, at full length.
-    pub fn encode(&self, out: &mut BytesMut) {
-        let _ = out;
-        todo!()
-    }
-}
+#[cfg(test)]
+mod tests;

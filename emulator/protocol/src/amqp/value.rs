@@ -1,8 +1,11 @@
 //! AMQP values (AMQP 1.0 part 1).
 
 use std::borrow::Cow;
+use std::fmt;
 
 use bytes::Bytes;
+
+use crate::Timestamp;
 
 /// A value of any type.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -101,9 +104,32 @@ impl From<&str> for Value {
     }
 }
 
-impl From<Symbol> for Value {
-    fn from(symbol: Symbol) -> Self {
-        Self::Symbol(symbol)
+impl fmt::Display for Symbol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+macro_rules! from {
+    ($($type:ty => $variant:ident),* $(,)?) => {
+        $(impl From<$type> for Value {
+            fn from(value: $type) -> Self {
+                Self::$variant(value)
+            }
+        })*
+    };
+}
+
+from! {
+    bool => Bool, u8 => Ubyte, u16 => Ushort, u32 => Uint, u64 => Ulong,
+    i8 => Byte, i16 => Short, i32 => Int, i64 => Long, f32 => Float, f64 => Double,
+    String => String, Symbol => Symbol, Bytes => Binary, Array => Array,
+}
+
+impl From<Timestamp> for Value {
+    /// Whole milliseconds: AMQP has no finer ones.
+    fn from(time: Timestamp) -> Self {
+        Self::Timestamp(time.unix_millis())
     }
 }
 
