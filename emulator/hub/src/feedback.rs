@@ -178,6 +178,16 @@ impl Hub {
         Ok(())
     }
 
+    /// Gives back what a reader that is gone had locked and not settled (`spec/amqp.md` 7.3, as for
+    /// messages). Locks that are lost are passed over: who is gone cannot be told.
+    pub fn release_feedback(&mut self, cx: &mut Cx<'_>, locks: &[LockToken]) {
+        for lock in locks {
+            if let Some(&number) = self.feedback.locks.get(lock) {
+                self.return_batch(cx, number, false);
+            }
+        }
+    }
+
     /// Adds a record to the open batch.
     pub(crate) fn add_feedback(&mut self, cx: &mut Cx<'_>, record: FeedbackRecord) {
         let limits = &self.config.limits;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 use iothub_protocol::upload::FileNotification;
-use iothub_protocol::{Error, ErrorCode, Timestamp};
+use iothub_protocol::{Error, Timestamp};
 use serde_json::{Value, json};
 
 use crate::Hub;
@@ -16,6 +16,7 @@ use crate::access::{Permission, Principal};
 use crate::cx::{Change, Cx, Effect};
 use crate::deadlines::{self, DeadlineId};
 use crate::documents::{Document, DocumentKind};
+use crate::locks::{LockToken, Settlement, lock_lost};
 
 /// What falls due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +30,11 @@ pub(crate) enum Due {
 /// A notification that was received, and is locked until it is settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedFileNotification {
-    /// Settles it.
-    pub lock_token: Arc<str>,
+    /// Names the lock.
+    pub lock: LockToken,
     /// Until when.
     pub locked_until: Timestamp,
-    /// How often it had been received before.
+    /// How often it was given back.
     pub delivery_count: u32,
     /// What it says.
     pub notification: FileNotification,
@@ -44,7 +45,7 @@ pub(crate) struct FileNotifications {
     /// By the order in which they were made.
     queue: OrdMap<u64, Entry>,
     /// Which one a lock is on.
-    locks: OrdMap<Arc<str>, u64>,
+    locks: OrdMap<LockToken, u64>,
     next: u64,
 }
 
@@ -59,7 +60,7 @@ struct Entry {
 
 #[derive(Clone)]
 struct Lock {
-    token: Arc<str>,
+    token: LockToken,
     deadline: DeadlineId,
 }
 
@@ -79,60 +80,54 @@ impl Hub {
         let Some((&number, _)) = free else {
             return Ok(None);
         };
-        let token: Arc<str> = self.entropy.uuid().to_string().into();
-        if let Some(counter) = self.entropy.take_used() {
-            cx.change(Change::PutEntropy(counter));
-        }
+        let token = self.new_lock(cx);
         let locked_until = cx.now() + self.config.limits.file_notification_lock;
         let due = deadlines::Due::FileNotifications(Due::LockLost(number));
         let deadline = self.deadlines.set(locked_until, due);
-        self.file_notifications.locks.insert(token.clone(), number);
+        self.file_notifications.locks.insert(token, number);
         let entry = self
             .file_notifications
             .queue
             .get_mut(&number)
             .expect("the entry has just been found");
-        entry.lock = Some(Lock {
-            token: token.clone(),
-            deadline,
-        });
+        entry.lock = Some(Lock { token, deadline });
         Ok(Some(ReceivedFileNotification {
-            lock_token: token,
+            lock: token,
             locked_until,
             delivery_count: entry.deliveries,
             notification: (*entry.notification).clone(),
         }))
     }
 
-    /// The notification under this lock has been dealt with.
+    /// Settles a notification; a rejected one is dropped like one that is completed, and one that is
+    /// abandoned once too often is, too.
     ///
-    /// Refuses with `DeviceMessageLockLost`.
-    pub fn complete_file_notification(
+    /// Refuses with `DeviceMessageLockLost` when the lock is lost or never was.
+    pub fn settle_file_notification(
         &mut self,
         cx: &mut Cx<'_>,
         caller: &Principal,
-        lock_token: &str,
+        lock: LockToken,
+        settlement: Settlement,
     ) -> Result<(), Error> {
         caller.require(Permission::ServiceConnect)?;
-        let number = self.locked_file_notification(lock_token)?;
-        self.drop_file_notification(cx, number);
+        let number = self.file_notifications.locks.get(&lock).copied();
+        let number = number.ok_or_else(lock_lost)?;
+        match settlement {
+            Settlement::Complete | Settlement::Reject => self.drop_file_notification(cx, number),
+            Settlement::Abandon => self.unlock_file_notification(cx, number, true),
+        }
         Ok(())
     }
 
-    /// The notification under this lock goes back to its place, and is dropped when it has been
-    /// delivered too often.
-    ///
-    /// Refuses with `DeviceMessageLockLost`.
-    pub fn abandon_file_notification(
-        &mut self,
-        cx: &mut Cx<'_>,
-        caller: &Principal,
-        lock_token: &str,
-    ) -> Result<(), Error> {
-        caller.require(Permission::ServiceConnect)?;
-        let number = self.locked_file_notification(lock_token)?;
-        self.unlock_file_notification(cx, number);
-        Ok(())
+    /// Gives back what a reader that is gone had locked and not settled, as
+    /// [`Hub::release_feedback`] does.
+    pub fn release_file_notifications(&mut self, cx: &mut Cx<'_>, locks: &[LockToken]) {
+        for lock in locks {
+            if let Some(&number) = self.file_notifications.locks.get(lock) {
+                self.unlock_file_notification(cx, number, false);
+            }
+        }
     }
 
     /// How many notifications wait, received ones included.
@@ -182,18 +177,8 @@ impl Hub {
     pub(crate) fn file_notifications_due(&mut self, cx: &mut Cx<'_>, due: Due) {
         match due {
             Due::Expired(number) => self.drop_file_notification(cx, number),
-            Due::LockLost(number) => self.unlock_file_notification(cx, number),
+            Due::LockLost(number) => self.unlock_file_notification(cx, number, false),
         }
-    }
-
-    fn locked_file_notification(&self, lock_token: &str) -> Result<u64, Error> {
-        let locks = &self.file_notifications.locks;
-        locks.get(lock_token).copied().ok_or_else(|| {
-            Error::new(
-                ErrorCode::DeviceMessageLockLost,
-                "the lock is not known, or has been lost",
-            )
-        })
     }
 
     fn set_file_notification_expiry(&mut self, number: u64, at: Timestamp) -> DeadlineId {
@@ -216,7 +201,10 @@ impl Hub {
         cx.change(Change::DeleteDocument(kind, key_of(number)));
     }
 
-    fn unlock_file_notification(&mut self, cx: &mut Cx<'_>, number: u64) {
+    /// Gives a locked notification back to its place, unless it has come back too often. What
+    /// counts is what counts for feedback (`spec/amqp.md` 5.3).
+    fn unlock_file_notification(&mut self, cx: &mut Cx<'_>, number: u64, abandoned: bool) {
+        let counted = abandoned || self.counts_every_return();
         let Some(entry) = self.file_notifications.queue.get_mut(&number) else {
             return;
         };
@@ -224,12 +212,14 @@ impl Hub {
             self.deadlines.cancel(lock.deadline);
             self.file_notifications.locks.remove(&lock.token);
         }
-        entry.deliveries += 1;
-        if entry.deliveries >= self.config.limits.file_notification_deliveries {
-            self.drop_file_notification(cx, number);
-            return;
+        if counted {
+            entry.deliveries += 1;
+            if entry.deliveries >= self.config.limits.file_notification_deliveries {
+                self.drop_file_notification(cx, number);
+                return;
+            }
+            cx.change(Change::PutDocument(entry.to_document(number)));
         }
-        cx.change(Change::PutDocument(entry.to_document(number)));
         cx.emit(Effect::FileNotificationsReady);
     }
 }

@@ -116,6 +116,10 @@ pub fn unknown(correlation_id: &str) -> Error {
     )
 }
 
+/// The media type of a notification (`spec/amqp.md` 5.3).
+pub const FILE_NOTIFICATION_CONTENT_TYPE: &str =
+    "application/vnd.microsoft.iothub.filenotification.json";
+
 /// What a back end is told of a file that arrived (`spec/service.md` 8).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileNotification {

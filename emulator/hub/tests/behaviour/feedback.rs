@@ -1,6 +1,6 @@
 //! `spec/device.md` 5.6, `spec/service.md` 8.
 
-use iothub_hub::{Change, DocumentKind, Effect, FeedbackBatch, Outcome, Settlement};
+use iothub_hub::{Change, DocumentKind, Effect, FeedbackBatch, LockToken, Outcome, Settlement};
 use iothub_protocol::{Error, ErrorCode};
 use serde_json::json;
 
@@ -149,6 +149,26 @@ fn a_lock_is_lost_after_a_minute() {
     let (reply, _) = settle(&mut hub, &batch, Settlement::Complete);
     assert_eq!(reply.unwrap_err().code, ErrorCode::DeviceMessageLockLost);
     assert_eq!(hub.feedback().unwrap().delivery_count, 0);
+}
+
+#[test]
+fn what_a_reader_that_is_gone_had_locked_is_there_for_the_others_at_once() {
+    let mut hub = fixture().device("d1");
+    for message in ["m1", "m2"] {
+        take(&mut hub, "d1", message);
+        hub.wait(15).fire_due();
+    }
+    let locks = [(); 2].map(|()| hub.feedback().unwrap().lock);
+
+    let ((), outcome) = hub.run(|hub, cx| {
+        hub.release_feedback(cx, &[locks[0], LockToken::parse("nobody's")]);
+    });
+
+    assert_eq!(outcome.changes, []);
+    assert_eq!(outcome.effects, [Effect::FeedbackReady]);
+    let again = hub.feedback().unwrap();
+    assert_eq!((again.sequence, again.delivery_count), (1, 0));
+    assert_eq!(hub.feedback(), None);
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! `spec/service.md` 8.
 
-use iothub_hub::{Change, DocumentKind, Effect, Hub, Outcome, ReceivedFileNotification};
+use iothub_hub::{
+    Change, CountedReturns, DocumentKind, Effect, Hub, LockToken, Outcome,
+    ReceivedFileNotification, Settlement,
+};
 use iothub_protocol::registry::IdentitySpec;
 use iothub_protocol::{Error, ErrorCode};
 
@@ -22,14 +25,21 @@ impl Fixture {
             .unwrap()
     }
 
-    fn complete_notification(&mut self, lock: &str) -> (Result<(), Error>, Outcome) {
-        let operator = self.operator.clone();
-        self.run(|hub, cx| hub.complete_file_notification(cx, &operator, lock))
+    fn complete_notification(&mut self, lock: LockToken) -> (Result<(), Error>, Outcome) {
+        self.settle_notification(lock, Settlement::Complete)
     }
 
-    fn abandon_notification(&mut self, lock: &str) -> (Result<(), Error>, Outcome) {
+    fn abandon_notification(&mut self, lock: LockToken) -> (Result<(), Error>, Outcome) {
+        self.settle_notification(lock, Settlement::Abandon)
+    }
+
+    fn settle_notification(
+        &mut self,
+        lock: LockToken,
+        settlement: Settlement,
+    ) -> (Result<(), Error>, Outcome) {
         let operator = self.operator.clone();
-        self.run(|hub, cx| hub.abandon_file_notification(cx, &operator, lock))
+        self.run(|hub, cx| hub.settle_file_notification(cx, &operator, lock, settlement))
     }
 }
 
@@ -51,7 +61,7 @@ fn notifications_are_received_in_order_each_by_one_receiver() {
     assert_eq!(first.notification.enqueued, T0);
     assert_eq!(first.notification.blob_uri, "https://h/uploads/d1/f.txt");
     assert_eq!(first.locked_until, T0 + secs(61));
-    assert_ne!(first.lock_token, second.lock_token);
+    assert_ne!(first.lock, second.lock);
     assert_eq!(hub.receive_notification(), None);
 }
 
@@ -61,7 +71,7 @@ fn a_completed_notification_is_gone_and_its_lock_with_it() {
     hub.upload_file("d1", 1);
     let received = hub.receive_notification().unwrap();
 
-    let (completed, outcome) = hub.complete_notification(&received.lock_token);
+    let (completed, outcome) = hub.complete_notification(received.lock);
 
     completed.unwrap();
     assert_eq!(
@@ -72,9 +82,9 @@ fn a_completed_notification_is_gone_and_its_lock_with_it() {
         )]
     );
     assert_eq!(hub.hub.next_deadline(), None);
-    lock_lost(hub.complete_notification(&received.lock_token).0);
-    lock_lost(hub.abandon_notification(&received.lock_token).0);
-    lock_lost(hub.complete_notification("nonsense").0);
+    lock_lost(hub.complete_notification(received.lock).0);
+    lock_lost(hub.abandon_notification(received.lock).0);
+    lock_lost(hub.complete_notification(LockToken::parse("nonsense")).0);
 }
 
 #[test]
@@ -87,7 +97,7 @@ fn an_abandoned_notification_is_first_again_until_it_was_delivered_ten_times() {
         let received = hub.receive_notification().unwrap();
         assert_eq!(received.notification.size, 1);
         assert_eq!(received.delivery_count, delivery);
-        let (abandoned, outcome) = hub.abandon_notification(&received.lock_token);
+        let (abandoned, outcome) = hub.abandon_notification(received.lock);
         abandoned.unwrap();
         let goes_on = outcome.effects == [Effect::FileNotificationsReady];
         assert_eq!(goes_on, delivery < 9);
@@ -106,7 +116,51 @@ fn a_lock_that_nobody_settles_is_lost() {
     let outcome = hub.fire_due();
 
     assert_eq!(outcome.effects, [Effect::FileNotificationsReady]);
-    lock_lost(hub.complete_notification(&received.lock_token).0);
+    lock_lost(hub.complete_notification(received.lock).0);
+    assert_eq!(hub.receive_notification().unwrap().delivery_count, 0);
+}
+
+#[test]
+fn a_rejected_notification_is_gone() {
+    let mut hub = fixture().device("d1");
+    hub.upload_file("d1", 1);
+    let received = hub.receive_notification().unwrap();
+
+    let (rejected, _) = hub.settle_notification(received.lock, Settlement::Reject);
+
+    rejected.unwrap();
+    assert_eq!(hub.hub.file_notification_count(), 0);
+}
+
+#[test]
+fn what_a_reader_that_is_gone_had_locked_is_there_for_the_others_at_once() {
+    let mut hub = fixture().device("d1");
+    for size in 1..=3 {
+        hub.upload_file("d1", size);
+    }
+    let locks = [(); 3].map(|()| hub.receive_notification().unwrap().lock);
+    hub.complete_notification(locks[1]).0.unwrap();
+
+    let ((), outcome) = hub.run(|hub, cx| hub.release_file_notifications(cx, &locks));
+
+    assert_eq!(outcome.changes, []);
+    let ready = || Effect::FileNotificationsReady;
+    assert_eq!(outcome.effects, [ready(), ready()]);
+    lock_lost(hub.complete_notification(locks[0]).0);
+    let again = [(); 2].map(|()| hub.receive_notification().unwrap());
+    assert_eq!(again.clone().map(|it| it.notification.size), [1, 3]);
+    assert_eq!(again.map(|it| it.delivery_count), [0, 0]);
+}
+
+#[test]
+fn where_every_return_counts_a_lost_lock_does() {
+    let mut config = config();
+    config.limits.c2d_counted_returns = CountedReturns::EveryReturn;
+    let mut hub = Fixture::with(config).device("d1");
+    hub.upload_file("d1", 1);
+    hub.receive_notification().unwrap();
+    hub.wait(60).fire_due();
+
     assert_eq!(hub.receive_notification().unwrap().delivery_count, 1);
 }
 
@@ -121,7 +175,7 @@ fn a_notification_that_nobody_receives_expires_even_under_a_lock() {
     hub.fire_due();
 
     assert_eq!(hub.hub.file_notification_count(), 0);
-    lock_lost(hub.complete_notification(&received.lock_token).0);
+    lock_lost(hub.complete_notification(received.lock).0);
     assert_eq!(hub.hub.next_deadline(), None);
 }
 
@@ -131,7 +185,7 @@ fn notifications_survive_a_restart_without_their_locks() {
     let mut changes = hub.put("d1", IdentitySpec::default()).1.changes;
     changes.extend(hub.upload_file("d1", 1).changes);
     let received = hub.receive_notification().unwrap();
-    changes.extend(hub.abandon_notification(&received.lock_token).1.changes);
+    changes.extend(hub.abandon_notification(received.lock).1.changes);
     hub.receive_notification().unwrap();
     let mut restored = Hub::new(config());
     for change in changes {
@@ -146,6 +200,6 @@ fn notifications_survive_a_restart_without_their_locks() {
     let again = hub.receive_notification().unwrap();
     assert_eq!(again.notification.size, 1);
     hub.upload_file("d1", 2);
-    hub.complete_notification(&again.lock_token).0.unwrap();
+    hub.complete_notification(again.lock).0.unwrap();
     assert_eq!(hub.receive_notification().unwrap().notification.size, 2);
 }

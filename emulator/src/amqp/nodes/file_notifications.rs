@@ -1,43 +1,61 @@
-//! `/messages/serviceBound/filenotifications` (`spec/amqp.md` 5.3).
+//! `/messages/serviceBound/filenotifications`: notifications of uploaded files go out
+//! (`spec/amqp.md` 5.3).
 
-use iothub_protocol::amqp::connection::DeliveryId;
-use iothub_protocol::amqp::error::condition;
-use iothub_protocol::amqp::{AmqpError, DeliveryState};
+use iothub_hub::{Cx, Hub, LockToken, Principal, ReceivedFileNotification, Settlement};
+use iothub_protocol::Error;
+use iothub_protocol::amqp::Symbol;
+use iothub_protocol::amqp::message::{AmqpMessage, Body, Header, Properties};
+use iothub_protocol::upload::FILE_NOTIFICATION_CONTENT_TYPE;
 
-use super::Opening;
-use crate::amqp::shared::Shared;
+use super::reader::{Queue, Reader};
+use crate::activity::OperationKind;
 
 /// The node.
-pub(in crate::amqp) struct Node {}
+pub(in crate::amqp) type Node = Reader<FileNotifications>;
 
-impl Node {
-    /// Takes a link.
-    pub(super) async fn open(
-        shared: &mut Shared,
-        opening: &Opening<'_>,
-    ) -> Result<Self, AmqpError> {
-        let _ = (shared, opening);
-        Err(AmqpError::new(condition::NOT_IMPLEMENTED, "not emulated"))
+/// The hub's file-upload notifications.
+pub(in crate::amqp) struct FileNotifications;
+
+impl Queue for FileNotifications {
+    const RECEIVE: OperationKind = OperationKind::ReceiveFileNotification;
+    const SETTLE: OperationKind = OperationKind::SettleFileNotification;
+
+    fn receive(
+        hub: &mut Hub,
+        cx: &mut Cx<'_>,
+        caller: &Principal,
+    ) -> Result<Option<(LockToken, AmqpMessage)>, Error> {
+        let received = hub.receive_file_notification(cx, caller)?;
+        Ok(received.map(|received| (received.lock, message(&received))))
     }
 
-    /// The peer told what became of a delivery.
-    pub(super) async fn outcome(
-        &mut self,
-        shared: &mut Shared,
-        delivery: DeliveryId,
-        state: Option<DeliveryState>,
-        settled: bool,
-    ) {
-        let _ = (shared, delivery, state, settled);
+    fn settle(
+        hub: &mut Hub,
+        cx: &mut Cx<'_>,
+        caller: &Principal,
+        lock: LockToken,
+        settlement: Settlement,
+    ) -> Result<(), Error> {
+        hub.settle_file_notification(cx, caller, lock, settlement)
     }
 
-    /// There is credit, or something to send.
-    pub(super) async fn credit(&mut self, shared: &mut Shared) {
-        let _ = shared;
+    fn release(hub: &mut Hub, cx: &mut Cx<'_>, locks: &[LockToken]) {
+        hub.release_file_notifications(cx, locks);
     }
+}
 
-    /// The link is over.
-    pub(super) async fn close(self, shared: &mut Shared) {
-        let _ = shared;
+/// A notification as it travels: one object, not an array as feedback.
+fn message(received: &ReceivedFileNotification) -> AmqpMessage {
+    AmqpMessage {
+        header: Header {
+            delivery_count: Some(received.delivery_count),
+            ..Header::default()
+        },
+        properties: Properties {
+            content_type: Some(Symbol::of(FILE_NOTIFICATION_CONTENT_TYPE)),
+            ..Properties::default()
+        },
+        body: Body::Data(vec![received.notification.to_json().to_string().into()]),
+        ..AmqpMessage::default()
     }
 }

@@ -11,6 +11,7 @@ mod feedback;
 mod file_notifications;
 mod management;
 mod methods;
+mod reader;
 mod service_c2d;
 mod telemetry;
 mod twin;
@@ -171,8 +172,10 @@ impl Node {
     pub(super) async fn wake(&mut self, shared: &mut Shared, wake: Wake) {
         match (self, wake) {
             (Self::Events(node), Wake::Events | Wake::Own) => node.credit(shared).await,
-            (Self::Feedback(node), Wake::Feedback) => node.credit(shared).await,
-            (Self::FileNotifications(node), Wake::FileNotifications) => node.credit(shared).await,
+            (Self::Feedback(node), Wake::Feedback | Wake::Own) => node.credit(shared).await,
+            (Self::FileNotifications(node), Wake::FileNotifications | Wake::Own) => {
+                node.credit(shared).await;
+            }
             _ => {}
         }
     }

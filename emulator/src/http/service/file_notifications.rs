@@ -1,6 +1,7 @@
 //! File-upload notifications (`spec/service.md` 8).
 
 use axum::response::Response;
+use iothub_hub::{LockToken, Settlement};
 use iothub_protocol::Error;
 
 use crate::activity::OperationKind;
@@ -11,21 +12,10 @@ use crate::http::route::Receiver;
 /// `GET /messages/serviceBound/filenotifications`, and what settles what it answered: `DELETE
 /// …/{lockToken}`, `POST …/{lockToken}/abandon`.
 pub(super) async fn perform(call: &Call<'_>, wanted: Receiver<'_>) -> Result<Response, Error> {
-    let settle = OperationKind::SettleFileNotification.hub_wide();
     match wanted {
         Receiver::Receive => receive(call).await,
-        Receiver::Complete(lock) => call
-            .perform(settle, |hub, cx, caller| {
-                hub.complete_file_notification(cx, caller, lock)
-            })
-            .await
-            .map(|()| answer::no_content()),
-        Receiver::Abandon(lock) => call
-            .perform(settle, |hub, cx, caller| {
-                hub.abandon_file_notification(cx, caller, lock)
-            })
-            .await
-            .map(|()| answer::no_content()),
+        Receiver::Complete(lock) => settle(call, lock, Settlement::Complete).await,
+        Receiver::Abandon(lock) => settle(call, lock, Settlement::Abandon).await,
     }
 }
 
@@ -39,6 +29,17 @@ async fn receive(call: &Call<'_>) -> Result<Response, Error> {
         .await?;
     Ok(match received {
         None => answer::no_content(),
-        Some(received) => answer::entity(&received.notification.to_json(), &received.lock_token),
+        Some(received) => {
+            answer::entity(&received.notification.to_json(), &received.lock.to_string())
+        }
     })
+}
+
+async fn settle(call: &Call<'_>, lock: &str, settlement: Settlement) -> Result<Response, Error> {
+    let operation = OperationKind::SettleFileNotification.hub_wide();
+    call.perform(operation, |hub, cx, caller| {
+        hub.settle_file_notification(cx, caller, LockToken::parse(lock), settlement)
+    })
+    .await?;
+    Ok(answer::no_content())
 }
