@@ -259,7 +259,7 @@ error_codes! {
     DeviceMaximumQueueSizeExceeded = 403007, "amqp:resource-limit-exceeded",
         "the queue of the device holds too many bytes";
     RoutingEndpointResponseForbidden = 403008, "amqp:not-allowed", "the routing endpoint refused";
-    InvalidMessageExpiryTime = 403009, "amqp:not-allowed",
+    InvalidMessageExpiryTime = 403009, "com.microsoft:argument-error",
         "the expiry time of the message is not valid";
     OperationNotAvailableInCurrentTier = 403010, "amqp:not-allowed",
         "the operation is not available in this tier";
@@ -374,7 +374,7 @@ error_codes! {
         "the device answered something that cannot be passed on";
     GenericServiceUnavailable = 503000, "com.microsoft:server-busy", "the hub is not available";
     ServiceUnavailable = 503001, "com.microsoft:server-busy", "the hub is not available";
-    PartitionNotFound = 503003, "com.microsoft:partition-not-found", "the partition is not known";
+    PartitionNotFound = 503003, "amqp:not-found", "the partition is not known";
     IotHubActivationFailed = 503004, "amqp:internal-error", "the hub could not be activated";
     ServerBusy = 503005, "com.microsoft:server-busy", "the hub is busy";
     IotHubRestoring = 503006, "com.microsoft:server-busy", "the hub is being restored";
@@ -450,6 +450,105 @@ mod tests {
             );
             assert!((400..=504).contains(&code.http_status()), "{code}");
             assert!(!code.default_message().is_empty(), "{code}");
+        }
+    }
+
+    /// Conditions that clients know (`spec/amqp.md` 4.1).
+    const CONDITIONS: [&str; 22] = [
+        "amqp:connection:forced",
+        "amqp:internal-error",
+        "amqp:link:message-size-exceeded",
+        "amqp:link:stolen",
+        "amqp:not-allowed",
+        "amqp:not-found",
+        "amqp:not-implemented",
+        "amqp:resource-limit-exceeded",
+        "amqp:resource-locked",
+        "amqp:unauthorized-access",
+        "com.microsoft:argument-error",
+        "com.microsoft:device-already-exists",
+        "com.microsoft:device-container-throttled",
+        "com.microsoft:entity-disabled",
+        "com.microsoft:iot-hub-not-found-error",
+        "com.microsoft:iot-hub-suspended",
+        "com.microsoft:message-lock-lost",
+        "com.microsoft:operation-cancelled",
+        "com.microsoft:precondition-failed",
+        "com.microsoft:quota-exceeded",
+        "com.microsoft:server-busy",
+        "com.microsoft:timeout",
+    ];
+
+    #[test]
+    fn every_code_has_a_condition_that_clients_know_and_that_fits_its_status() {
+        for &code in ErrorCode::ALL {
+            let condition = code.amqp_condition();
+            assert!(CONDITIONS.contains(&condition), "{code}: {condition}");
+            // Clients try again after some conditions and give up after others: the class of the
+            // status is not to say otherwise.
+            let retried = [
+                "amqp:internal-error",
+                "amqp:connection:forced",
+                "com.microsoft:server-busy",
+                "com.microsoft:timeout",
+                "com.microsoft:operation-cancelled",
+            ]
+            .contains(&condition);
+            let of_the_hub = code.http_status() >= 499;
+            assert!(
+                of_the_hub || !retried || code.http_status() == 400,
+                "{code}"
+            );
+            if code.http_status() == 401 {
+                let unauthorized = condition == "amqp:unauthorized-access";
+                assert!(unauthorized || code == ErrorCode::IotHubNotFound, "{code}");
+            }
+            if code.http_status() == 404 {
+                let missing = condition == "amqp:not-found";
+                assert!(missing || code == ErrorCode::FeatureNotSupported, "{code}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_clients_tell_apart_has_its_own_condition() {
+        use ErrorCode as E;
+        for (code, condition) in [
+            (E::DeviceNotFound, "amqp:not-found"),
+            (E::ModuleNotFound, "amqp:not-found"),
+            (E::PartitionNotFound, "amqp:not-found"),
+            (E::IotHubUnauthorizedAccess, "amqp:unauthorized-access"),
+            (E::InvalidOperation, "amqp:not-allowed"),
+            (
+                E::DeviceMaximumQueueDepthExceeded,
+                "amqp:resource-limit-exceeded",
+            ),
+            (E::MessageTooLarge, "amqp:link:message-size-exceeded"),
+            (E::ArgumentInvalid, "com.microsoft:argument-error"),
+            (E::InvalidMessageExpiryTime, "com.microsoft:argument-error"),
+            (E::DeviceMessageLockLost, "com.microsoft:message-lock-lost"),
+            (E::PreconditionFailed, "com.microsoft:precondition-failed"),
+            (
+                E::DeviceAlreadyExists,
+                "com.microsoft:device-already-exists",
+            ),
+            (
+                E::ThrottlingException,
+                "com.microsoft:device-container-throttled",
+            ),
+            (E::IotHubQuotaExceeded, "com.microsoft:quota-exceeded"),
+            (E::IotHubSuspended, "com.microsoft:iot-hub-suspended"),
+            (E::IotHubNotFound, "com.microsoft:iot-hub-not-found-error"),
+            (E::DeviceDisabled, "com.microsoft:entity-disabled"),
+            (E::GatewayTimeout, "com.microsoft:timeout"),
+            (E::ServerBusy, "com.microsoft:server-busy"),
+            (E::ServerError, "amqp:internal-error"),
+            (
+                E::ConnectionForcefullyClosedOnNewConnection,
+                "amqp:link:stolen",
+            ),
+        ] {
+            assert_eq!(code.amqp_condition(), condition, "{code}");
         }
     }
 

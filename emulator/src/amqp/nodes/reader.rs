@@ -24,7 +24,7 @@ const BYTES_IN_A_TURN: usize = 256 * 1024;
 const MOST_UNSETTLED: usize = 4096;
 
 /// A queue of the hub that back ends read.
-pub(super) trait Queue {
+pub(in crate::amqp) trait Queue {
     /// The name of taking one entry.
     const RECEIVE: OperationKind;
     /// The name of settling one.
