@@ -175,6 +175,24 @@ impl Principal {
         }
     }
 
+    /// Who holds a key of this policy, or a token that is good until then.
+    pub(crate) fn of_policy(policy: &AccessPolicy, expires: Option<Timestamp>) -> Self {
+        Self {
+            who: Who::Policy(policy.name.clone()),
+            permissions: policy.permissions,
+            auth_method: AuthMethod {
+                scope: AuthScope::Hub,
+                kind: AuthType::Sas,
+            },
+            expires,
+        }
+    }
+
+    /// Whether it has `permission`.
+    pub fn may(&self, permission: Permission) -> bool {
+        self.permissions.contains(permission)
+    }
+
     /// Whom it speaks for.
     pub fn who(&self) -> &Who {
         &self.who
@@ -269,15 +287,7 @@ impl Hub {
             )));
         }
         self.check_expiry(now, &token)?;
-        Ok(Principal {
-            who: Who::Policy(policy.name.clone()),
-            permissions: policy.permissions,
-            auth_method: AuthMethod {
-                scope: AuthScope::Hub,
-                kind: AuthType::Sas,
-            },
-            expires: Some(token.expiry()),
-        })
+        Ok(Principal::of_policy(policy, Some(token.expiry())))
     }
 
     /// Authenticates someone who wants to act as `client` on `host`, the name that they used.
@@ -416,7 +426,7 @@ impl Hub {
         })
     }
 
-    fn policy_that_signed(&self, token: &SasToken) -> Result<&AccessPolicy, Error> {
+    pub(crate) fn policy_that_signed(&self, token: &SasToken) -> Result<&AccessPolicy, Error> {
         let Some(name) = token.policy() else {
             return Err(Error::unauthorized("the token names no policy (skn)"));
         };
@@ -449,7 +459,7 @@ impl Hub {
     }
 
     /// Any name is this hub, unless names are configured (`spec/sdk-connectivity.md`).
-    fn check_is_ours(&self, host: &str) -> Result<(), Error> {
+    pub(crate) fn check_is_ours(&self, host: &str) -> Result<(), Error> {
         let host = without_port(host);
         let names = &self.config.host_names;
         if names.is_empty() || names.iter().any(|name| name.eq_ignore_ascii_case(host)) {
@@ -461,7 +471,7 @@ impl Hub {
         )))
     }
 
-    fn check_expiry(&self, now: Timestamp, token: &SasToken) -> Result<(), Error> {
+    pub(crate) fn check_expiry(&self, now: Timestamp, token: &SasToken) -> Result<(), Error> {
         let expiry = token.expiry();
         if now <= expiry + self.config.limits.token_skew {
             return Ok(());
@@ -529,7 +539,7 @@ impl Hub {
     }
 }
 
-fn parse_token(text: &str) -> Result<SasToken, Error> {
+pub(crate) fn parse_token(text: &str) -> Result<SasToken, Error> {
     SasToken::parse(text)
         .map_err(|reason| Error::unauthorized(format!("unreadable token: {reason}")))
 }
@@ -543,11 +553,11 @@ fn resource_path(client: &ClientId) -> Vec<&str> {
     path
 }
 
-fn token_host(token: &SasToken) -> &str {
+pub(crate) fn token_host(token: &SasToken) -> &str {
     without_port(token.host())
 }
 
-fn token_path(token: &SasToken) -> Vec<&str> {
+pub(crate) fn token_path(token: &SasToken) -> Vec<&str> {
     let resource = token.resource();
     let resource = resource
         .split_once("://")

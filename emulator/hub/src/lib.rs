@@ -7,6 +7,7 @@
 //! protocol.
 
 mod access;
+mod audience;
 mod authorities;
 mod bulk;
 mod c2d;
@@ -46,6 +47,7 @@ pub use access::{
     AccessPolicy, AuthMethod, AuthScope, AuthType, CertificateFacts, Chain, Credentials,
     Permission, Permissions, Principal, Who,
 };
+pub use audience::{Proof, Reach};
 pub use authorities::{Authority, AuthorityCertificate, TrustAnchor};
 pub use c2d::{C2dMessage, Received};
 pub use configurations::ConfigurationReading;

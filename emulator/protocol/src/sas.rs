@@ -162,6 +162,21 @@ impl SasToken {
         }
     }
 
+    /// Whether the token's resource is `audience` or a parent of it, ignoring case, scheme, port
+    /// and a trailing slash. Clients write the audience as they like, percent-encoded or not, so
+    /// that it is a hint and no more (`spec/amqp.md` 3).
+    pub fn is_for_audience(&self, audience: &str) -> bool {
+        let resource = plain(&self.resource);
+        // Names of devices may hold a percent sign: either reading may be meant.
+        let decoded = percent_decode_str(audience).decode_utf8();
+        let readings = [Some(Cow::Borrowed(audience)), decoded.ok()];
+        readings.into_iter().flatten().any(|audience| {
+            plain(&audience)
+                .strip_prefix(&resource)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    }
+
     /// Whether `now` is later than the expiry by more than `skew` (`spec/device.md` 3.4).
     pub fn is_expired(&self, now: Timestamp, skew: Duration) -> bool {
         now > self.expiry + skew
@@ -315,6 +330,17 @@ fn without_port(host: &str) -> &str {
         Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
     }
+}
+
+/// Host without port, and path, in lower case.
+fn plain(resource: &str) -> String {
+    let mut segments = segments(resource);
+    let mut plain = without_port(segments.next().unwrap_or_default()).to_owned();
+    for segment in segments {
+        plain.push('/');
+        plain.push_str(segment);
+    }
+    plain.to_lowercase()
 }
 
 /// Whether `resource`, with `depth` segments after its host, is `devices/{d}` or

@@ -1,13 +1,36 @@
 //! The IO loop of one connection: its stream, its timers, and whom an event concerns.
 
+use std::collections::BTreeMap;
+use std::future::{Future, pending};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use bytes::{Bytes, BytesMut};
+use iothub_hub::{End, Hub, Permission};
+use iothub_protocol::amqp::address::Address;
+use iothub_protocol::amqp::connection::Event;
+use iothub_protocol::amqp::error::condition;
+use iothub_protocol::amqp::performative::{Attach, Role};
+use iothub_protocol::amqp::sasl::SaslCode;
+use iothub_protocol::amqp::{AmqpError, LinkId, SessionId};
+use iothub_protocol::{Clock, Timestamp};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
-use super::Settings;
+use super::nodes::{Node, Opening, Wake};
+use super::output::write_all;
+use super::shared::Shared;
+use super::signals::Signals;
+use super::{Settings, devices};
+use crate::certificates::certificate_facts;
 use crate::handle::HubHandle;
-use crate::transport::Peer;
+use crate::transport::{Peer, read_burst};
+
+/// How long a peer has to close its side once ours is closed.
+const LINGER: Duration = Duration::from_secs(5);
+/// What is read of it meanwhile, unseen.
+const LINGER_BYTES: usize = 1024 * 1024;
 
 /// Serves a connection to its end.
 pub(super) async fn serve<S>(
@@ -19,5 +42,521 @@ pub(super) async fn serve<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let _ = (handle, settings, stream, peer, shutdown);
+    let opening_until = handle.clock().now() + settings.open_timeout;
+    let mut serving = Serving {
+        stream,
+        input: BytesMut::new(),
+        shared: Shared::new(handle.clone(), settings.clone(), peer),
+        nodes: BTreeMap::new(),
+        signals: Signals::default(),
+        stage: Stage::Opening(opening_until),
+    };
+    let ending = serving.run(&shutdown).await;
+    Box::pin(serving.end(ending, &shutdown)).await;
+}
+
+struct Serving<S> {
+    stream: S,
+    /// What was read and not looked at.
+    input: BytesMut,
+    shared: Shared,
+    nodes: BTreeMap<LinkId, Place>,
+    signals: Signals,
+    stage: Stage,
+}
+
+/// A link's far end, and what it rests on.
+struct Place {
+    node: Node,
+    basis: Basis,
+}
+
+/// What a link needs for as long as it is there.
+enum Basis {
+    /// Nothing, or its client's session, which ends with its own token.
+    Elsewhere,
+    /// Someone who may act as a back end, on the hub or on this event hub.
+    Service(Option<String>),
+}
+
+/// How far the peer has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It has until then to open the connection.
+    Opening(Timestamp),
+    /// It has until then to prove anything.
+    Unproven(Timestamp),
+    /// It is somebody.
+    Proven,
+}
+
+/// Why a connection ends.
+#[derive(Debug)]
+enum Ending {
+    /// The peer closed it, or broke the protocol and was told.
+    Closed(Option<AmqpError>),
+    /// It is to be closed with this error.
+    ByUs(AmqpError),
+    /// It broke.
+    Lost(String),
+    /// The peer was not let in, and was told.
+    Refused,
+    /// The emulator stops.
+    Shutdown,
+}
+
+type Alarm<'a> = Option<(Timestamp, Pin<Box<dyn Future<Output = ()> + Send + 'a>>)>;
+
+impl<S> Serving<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    async fn run(&mut self, shutdown: &CancellationToken) -> Ending {
+        let clock = self.shared.handle.clock().clone();
+        let wake = self.shared.wake.clone();
+        let mut alarm: Alarm<'_> = None;
+        loop {
+            let deadline = self.deadline();
+            // One that rings too early is set again then; most deadlines only move back.
+            if deadline < alarm.as_ref().map(|(at, _)| *at) || alarm.is_none() {
+                alarm = deadline.map(|at| (at, clock.sleep_until(at)));
+            }
+            let mut woken = None;
+            if self.input.is_empty() {
+                // In no order, so that none of them starves another. Each is safe to drop.
+                tokio::select! {
+                    () = shutdown.cancelled() => return Ending::Shutdown,
+                    () = wake.notified() => woken = Some(Wake::Own),
+                    change = self.signals.changed() => woken = Some(change),
+                    () = rings(&mut alarm) => alarm = None,
+                    read = read_burst(&mut self.stream, &mut self.input) => match read {
+                        Ok(0) => return Ending::Lost("closed without a close".into()),
+                        Ok(_) => {}
+                        Err(error) => return Ending::Lost(error.to_string()),
+                    },
+                }
+            }
+            // Boxed: an idle connection does not hold the room that acting takes.
+            let acted = Box::pin(self.act(clock.now(), woken, shutdown)).await;
+            if let Err(ending) = acted {
+                return ending;
+            }
+        }
+    }
+
+    /// Acts on what was read, on the time, and on what has changed elsewhere; writes what comes of
+    /// it.
+    async fn act(
+        &mut self,
+        now: Timestamp,
+        woken: Option<Wake>,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Ending> {
+        if !self.input.is_empty() {
+            let input = std::mem::take(&mut self.input);
+            self.shared.machine.receive(now, &input);
+        }
+        let due = self.fall_due(now);
+        let taken = self.take_events(shutdown).await;
+        if let Some(change) = woken {
+            for place in self.nodes.values_mut() {
+                place.node.wake(&mut self.shared, change).await;
+            }
+        }
+        devices::flush(&mut self.shared).await;
+        devices::drain(&mut self.shared).await;
+        taken.and(due)?;
+        self.write(shutdown).await?;
+        while let Some((link, drain)) = self.shared.next_congested() {
+            if let Some(place) = self.nodes.get_mut(&link) {
+                place.node.credit(&mut self.shared, link, drain).await;
+            }
+            self.write(shutdown).await?;
+            // What the peer says meanwhile is not kept waiting until all has gone out.
+            if !self.input.is_empty() {
+                self.shared.wake.notify_one();
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// When something falls due by itself.
+    fn deadline(&self) -> Option<Timestamp> {
+        let stage = match self.stage {
+            Stage::Opening(until) | Stage::Unproven(until) => Some(until),
+            Stage::Proven => None,
+        };
+        let machine = self.shared.machine.next_timeout();
+        let expiry = self.shared.authority.next_expiry();
+        [stage, machine, expiry].into_iter().flatten().min()
+    }
+
+    fn fall_due(&mut self, now: Timestamp) -> Result<(), Ending> {
+        self.shared.machine.tick(now);
+        match self.stage {
+            Stage::Opening(until) if now >= until => {
+                return Err(Ending::Lost("not opened in time".into()));
+            }
+            Stage::Unproven(_) if self.shared.authority.has_proof() => self.stage = Stage::Proven,
+            Stage::Unproven(until) if now >= until => {
+                let text = "the connection has proved nothing in time and is closed";
+                return Err(Ending::ByUs(AmqpError::new(
+                    condition::CONNECTION_FORCED,
+                    text,
+                )));
+            }
+            Stage::Opening(_) | Stage::Unproven(_) | Stage::Proven => {}
+        }
+        if self.shared.authority.expire(now) {
+            self.check_links()?;
+        }
+        Ok(())
+    }
+
+    /// Something that was proved is no longer good. A link that rests on it ends the connection
+    /// (`spec/amqp.md` 3); one that the peer has left meanwhile does not matter.
+    fn check_links(&self) -> Result<(), Ending> {
+        for place in self.nodes.values() {
+            let Basis::Service(entity) = &place.basis else {
+                continue;
+            };
+            let authority = &self.shared.authority;
+            if authority
+                .service(Permission::ServiceConnect, entity.as_deref())
+                .is_err()
+            {
+                return Err(Ending::ByUs(AmqpError::new(
+                    condition::UNAUTHORIZED_ACCESS,
+                    "the token has expired",
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_events(&mut self, shutdown: &CancellationToken) -> Result<(), Ending> {
+        while let Some(event) = self.shared.machine.next_event() {
+            self.take(event).await?;
+            if self.shared.is_congested() {
+                self.write(shutdown).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, event: Event) -> Result<(), Ending> {
+        let shared = &mut self.shared;
+        match event {
+            Event::SaslInit {
+                mechanism,
+                initial_response,
+                ..
+            } => return self.authenticate(mechanism.as_str(), initial_response),
+            Event::Opened(open) => {
+                tracing::debug!(peer = %shared.peer.address, container = open.container_id, "open");
+                self.show_certificate();
+                let until = self.shared.handle.clock().now();
+                self.stage = Stage::Unproven(until + self.shared.settings.authentication_timeout);
+            }
+            Event::LinkAttached {
+                link,
+                session,
+                ours: false,
+                attach,
+            } => Box::pin(self.attach(link, session, &attach)).await,
+            Event::LinkDetached { link, .. } => {
+                if let Some(place) = self.nodes.remove(&link) {
+                    self.signals.remove(&place.node);
+                    place.node.close(shared, link).await;
+                }
+            }
+            Event::Delivery(delivery) => {
+                if let Some(place) = self.nodes.get_mut(&delivery.link) {
+                    place.node.delivery(shared, delivery).await;
+                }
+            }
+            Event::Outcome {
+                link,
+                delivery,
+                state,
+                settled,
+            } => {
+                if let Some(place) = self.nodes.get_mut(&link) {
+                    place.node.outcome(shared, delivery, state, settled).await;
+                }
+            }
+            Event::Credit { link, drain, .. } => {
+                if let Some(place) = self.nodes.get_mut(&link) {
+                    place.node.credit(shared, link, drain).await;
+                }
+            }
+            Event::Closed(error) => return Err(Ending::Closed(error)),
+            // Nothing is begun or attached from here.
+            Event::SaslEnded(_)
+            | Event::SessionBegun(_)
+            | Event::SessionEnded(..)
+            | Event::LinkAttached { ours: true, .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Answers a mechanism (`spec/amqp.md` 2.2).
+    fn authenticate(&mut self, mechanism: &str, response: Option<Bytes>) -> Result<(), Ending> {
+        let taken = match mechanism {
+            // Who it is shows by tokens.
+            "ANONYMOUS" | "MSSBCBS" => Ok(()),
+            "PLAIN" => {
+                let shared = &mut self.shared;
+                let (authority, now) = (&mut shared.authority, shared.handle.clock().now());
+                let response = response.unwrap_or_default();
+                let taken = shared
+                    .handle
+                    .inspect(|hub| authority.log_in(hub, now, &response));
+                taken.map_err(|error| error.detail)
+            }
+            "EXTERNAL" => {
+                self.show_certificate();
+                match self.shared.authority.has_certificate() {
+                    true => Ok(()),
+                    false => Err("there is no client certificate".to_owned()),
+                }
+            }
+            other => Err(format!("there is no mechanism {other}")),
+        };
+        let address = self.shared.peer.address;
+        match taken {
+            Ok(()) => {
+                tracing::debug!(peer = %address, mechanism, "authenticated");
+                self.shared.machine.sasl_outcome(SaslCode::Ok);
+                Ok(())
+            }
+            Err(reason) => {
+                tracing::info!(peer = %address, mechanism, reason, "login refused");
+                self.shared.machine.sasl_outcome(SaslCode::Auth);
+                Err(Ending::Refused)
+            }
+        }
+    }
+
+    /// A certificate was shown in the TLS handshake. Whose it is shows by the first link
+    /// (`spec/amqp.md` 2.2).
+    fn show_certificate(&mut self) {
+        let shared = &mut self.shared;
+        if let Some(tls) = &shared.peer.tls
+            && !shared.authority.has_certificate()
+            && let Some(facts) = certificate_facts(&tls.certificates, || {
+                shared.handle.inspect(Hub::trust_anchors)
+            })
+        {
+            shared.authority.show(facts);
+        }
+    }
+
+    /// Finds the node that a link is for, and lets it take the link or refuses it.
+    async fn attach(&mut self, link: LinkId, session: SessionId, attach: &Attach) {
+        let (address, basis) = match address(attach) {
+            Ok(address) => {
+                let basis = basis(&address);
+                (address, basis)
+            }
+            Err(error) => return self.refuse(link, attach, error),
+        };
+        let is_proof = address == Address::Cbs;
+        if !is_proof && !self.shared.authority.has_proof() {
+            let text = "nothing has been proved: put a token first";
+            let error = AmqpError::new(condition::UNAUTHORIZED_ACCESS, text);
+            return self.refuse(link, attach, error);
+        }
+        let opening = Opening {
+            link,
+            session,
+            attach,
+            address,
+        };
+        match Node::open(&mut self.shared, &opening).await {
+            Ok(node) => {
+                self.signals.add(&self.shared.handle, &node);
+                self.nodes.insert(link, Place { node, basis });
+            }
+            Err(error) => self.refuse(link, attach, error),
+        }
+    }
+
+    fn refuse(&mut self, link: LinkId, attach: &Attach, error: AmqpError) {
+        tracing::info!(
+            peer = %self.shared.peer.address,
+            link = attach.name,
+            address = named(attach).unwrap_or_default(),
+            condition = error.condition.as_str(),
+            reason = error.description.as_deref().unwrap_or_default(),
+            "link refused"
+        );
+        self.shared.machine.refuse_link(link, error);
+    }
+
+    /// Writes what is to be written. A peer that does not read does not hold up the emulator's end,
+    /// and is given up in the end.
+    async fn write(&mut self, shutdown: &CancellationToken) -> Result<(), Ending> {
+        let Some(first) = self.shared.machine.next_output() else {
+            return Ok(());
+        };
+        let clock = self.shared.handle.clock().clone();
+        let deadline = clock.now() + self.shared.settings.idle_timeout;
+        tokio::select! {
+            biased;
+            written = self.write_from(first) => {
+                written.map_err(|error| Ending::Lost(format!("write: {error}")))
+            }
+            () = shutdown.cancelled() => Err(Ending::Shutdown),
+            () = clock.sleep_until(deadline) => {
+                Err(Ending::Lost("the peer does not read".into()))
+            }
+        }
+    }
+
+    async fn write_from(&mut self, first: Bytes) -> std::io::Result<()> {
+        let mut chunk = first;
+        loop {
+            write_all(&mut self.stream, chunk, &mut self.input).await?;
+            match self.shared.machine.next_output() {
+                Some(next) => chunk = next,
+                None => return Ok(()),
+            }
+            // A link's refusal comes in two chunks: clients listen for the second only once they
+            // have seen the first (`spec/amqp.md` 4).
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Tells the peer, the nodes and the hub that it is over.
+    async fn end(mut self, ending: Ending, shutdown: &CancellationToken) {
+        let address = self.shared.peer.address;
+        let (how, last_words) = match ending {
+            Ending::Closed(None) => (End::Goodbye, true),
+            Ending::Closed(Some(error)) => {
+                tracing::info!(peer = %address, ?error, "connection closed");
+                (End::Lost, true)
+            }
+            Ending::ByUs(error) => {
+                tracing::info!(peer = %address, ?error, "closing the connection");
+                self.shared.machine.close(Some(error));
+                (End::Lost, true)
+            }
+            Ending::Lost(reason) => {
+                tracing::debug!(peer = %address, reason, "connection lost");
+                (End::Lost, false)
+            }
+            Ending::Refused => (End::Goodbye, true),
+            Ending::Shutdown => {
+                let text = "the emulator stops";
+                let error = AmqpError::new(condition::CONNECTION_FORCED, text);
+                self.shared.machine.close(Some(error));
+                (End::Goodbye, true)
+            }
+        };
+        // First, so that nobody waits for a peer that does not read.
+        for (link, place) in std::mem::take(&mut self.nodes) {
+            place.node.close(&mut self.shared, link).await;
+        }
+        devices::close(&mut self.shared, how).await;
+        if last_words {
+            self.say_last_words(shutdown).await;
+        }
+    }
+
+    /// Best effort: the peer may be gone already. What it still sends is read, or the close would
+    /// be lost on the way to it.
+    async fn say_last_words(&mut self, shutdown: &CancellationToken) {
+        let stopping = shutdown.is_cancelled();
+        let clock = self.shared.handle.clock().clone();
+        let deadline = clock.now() + LINGER;
+        let words = async {
+            if let Some(first) = self.shared.machine.next_output()
+                && self.write_from(first).await.is_err()
+            {
+                return;
+            }
+            if self.stream.shutdown().await.is_err() {
+                return;
+            }
+            let mut left = LINGER_BYTES;
+            while left > 0 {
+                self.input.clear();
+                match read_burst(&mut self.stream, &mut self.input).await {
+                    Ok(0) | Err(_) => return,
+                    Ok(read) => left = left.saturating_sub(read),
+                }
+            }
+        };
+        tokio::select! {
+            () = words => {}
+            () = shutdown.cancelled(), if !stopping => {}
+            () = clock.sleep_until(deadline) => {}
+        }
+    }
+}
+
+/// Completes at the alarm's time; never without one.
+async fn rings(alarm: &mut Alarm<'_>) {
+    match alarm {
+        Some((_, sleep)) => sleep.await,
+        None => pending().await,
+    }
+}
+
+/// The address that a link is for: where the peer sends to, or wants to receive from.
+fn named(attach: &Attach) -> Option<&str> {
+    match attach.role {
+        Role::Sender => attach.target.as_ref()?.address.as_deref(),
+        Role::Receiver => attach.source.as_ref()?.address.as_deref(),
+    }
+}
+
+fn address(attach: &Attach) -> Result<Address, AmqpError> {
+    let not_implemented =
+        |what: &str| AmqpError::new(condition::NOT_IMPLEMENTED, format!("not emulated: {what}"));
+    let (coordinator, dynamic) = match attach.role {
+        Role::Sender => {
+            let target = attach.target.as_ref();
+            (
+                target.is_some_and(|target| target.coordinator),
+                target.is_some_and(|target| target.dynamic),
+            )
+        }
+        Role::Receiver => {
+            let source = attach.source.as_ref();
+            (false, source.is_some_and(|source| source.dynamic))
+        }
+    };
+    if coordinator {
+        return Err(not_implemented("transactions"));
+    }
+    if dynamic {
+        return Err(not_implemented("dynamic nodes"));
+    }
+    let named = named(attach).ok_or_else(|| {
+        AmqpError::new(condition::INVALID_FIELD, "the link names no node's address")
+    })?;
+    Ok(Address::parse(named))
+}
+
+fn basis(address: &Address) -> Basis {
+    match address {
+        Address::ServiceC2d | Address::Feedback | Address::FileNotifications => {
+            Basis::Service(None)
+        }
+        Address::HubEvents { .. } => Basis::Service(Some("messages/events".to_owned())),
+        Address::EntityPartition { entity, .. } | Address::Entity { entity, .. } => {
+            Basis::Service(Some(entity.clone()))
+        }
+        // A request tells its own entity and may bring its own token.
+        Address::Management => Basis::Elsewhere,
+        Address::Cbs
+        | Address::Telemetry(_)
+        | Address::C2d(_)
+        | Address::Methods(_)
+        | Address::Twin(_)
+        | Address::Unknown(_) => Basis::Elsewhere,
+    }
 }

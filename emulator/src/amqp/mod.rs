@@ -8,8 +8,10 @@ mod authority;
 mod connection;
 mod devices;
 mod nodes;
+mod output;
 mod responder;
 mod shared;
+mod signals;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +37,8 @@ pub struct Settings {
     pub max_sessions: u16,
     /// Links of a connection.
     pub max_links: u32,
+    /// Bytes of a connection's unfinished deliveries, of all links together.
+    pub max_unfinished: usize,
 }
 
 impl Default for Settings {
@@ -46,6 +50,7 @@ impl Default for Settings {
             max_frame_size: 64 * 1024,
             max_sessions: 1024,
             max_links: 8192,
+            max_unfinished: 4 * 1024 * 1024,
         }
     }
 }

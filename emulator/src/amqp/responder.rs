@@ -1,21 +1,44 @@
 //! Answers of a node that is asked by one link and answers by another (`spec/amqp.md` 3, routing).
 
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
 use iothub_protocol::amqp::message::AmqpMessage;
 use iothub_protocol::amqp::{Connection, LinkId};
 
+/// Answers that wait for credit; of who asks and never listens the oldest are forgotten.
+const MAX_WAITING: usize = 256;
+
 /// The links of a connection that receive such a node's answers.
 #[derive(Debug, Default)]
-pub(super) struct Responder {}
+pub(super) struct Responder {
+    /// In the order in which they came.
+    links: Vec<Receiver>,
+    waiting: VecDeque<Answer>,
+    sent: u64,
+}
+
+#[derive(Debug)]
+struct Receiver {
+    link: LinkId,
+    names: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Answer {
+    reply_to: Option<String>,
+    message: Bytes,
+}
 
 impl Responder {
     /// A link now receives answers; its names are what `reply-to` may say.
     pub(super) fn add(&mut self, link: LinkId, names: Vec<String>) {
-        let _ = (link, names);
+        self.links.push(Receiver { link, names });
     }
 
     /// The link is gone.
     pub(super) fn remove(&mut self, link: LinkId) {
-        let _ = link;
+        self.links.retain(|receiver| receiver.link != link);
     }
 
     /// Answers, on the link that `reply_to` names or else on the first; kept until there is credit.
@@ -25,11 +48,48 @@ impl Responder {
         reply_to: Option<&str>,
         message: &AmqpMessage,
     ) {
-        let _ = (machine, reply_to, message);
+        let mut bytes = BytesMut::new();
+        message.encode(&mut bytes);
+        if self.waiting.len() >= MAX_WAITING {
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back(Answer {
+            reply_to: reply_to.map(str::to_owned),
+            message: bytes.freeze(),
+        });
+        self.pump(machine);
     }
 
     /// A link has credit, or is new: sends what was kept.
     pub(super) fn pump(&mut self, machine: &mut Connection) {
-        let _ = machine;
+        let mut kept = VecDeque::new();
+        while let Some(answer) = self.waiting.pop_front() {
+            if !self.send(machine, &answer) {
+                kept.push_back(answer);
+            }
+        }
+        self.waiting = kept;
+    }
+
+    fn send(&mut self, machine: &mut Connection, answer: &Answer) -> bool {
+        let Some(link) = self.link_for(answer.reply_to.as_deref()) else {
+            return false;
+        };
+        if machine.sendable(link) == 0 {
+            return false;
+        }
+        // Sixteen bytes like every tag; nobody answers to it.
+        let tag = u128::from(self.sent).to_be_bytes();
+        let sent = machine.send(link, &tag, 0, answer.message.clone(), true);
+        self.sent += 1;
+        sent.is_ok()
+    }
+
+    /// Often there is no `reply-to`, or it is a constant: it is a hint (`spec/amqp.md` 3).
+    fn link_for(&self, reply_to: Option<&str>) -> Option<LinkId> {
+        let named = self.links.iter().find(|receiver| {
+            reply_to.is_some_and(|name| receiver.names.iter().any(|it| it == name))
+        });
+        named.or(self.links.first()).map(|receiver| receiver.link)
     }
 }

@@ -1,8 +1,10 @@
 //! What every node of a connection uses.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use iothub_protocol::amqp::Connection;
+use iothub_protocol::Clock;
+use iothub_protocol::amqp::{Connection, ConnectionConfig, LinkId, Symbol};
 use tokio::sync::Notify;
 
 use super::Settings;
@@ -32,4 +34,77 @@ pub(super) struct Shared {
     pub(super) management: Responder,
     /// Wakes the connection from elsewhere: a mailbox, a displaced reader.
     pub(super) wake: Arc<Notify>,
+    /// Links that stopped because too much waits to be written, and whether to drain them once they
+    /// have gone on.
+    congested: BTreeMap<LinkId, bool>,
+}
+
+/// Mechanisms that are offered (`spec/amqp.md` 2.2).
+const MECHANISMS: [Symbol; 4] = [
+    Symbol::of("MSSBCBS"),
+    Symbol::of("PLAIN"),
+    Symbol::of("ANONYMOUS"),
+    Symbol::of("EXTERNAL"),
+];
+/// Transfers of a session that are taken before its window is opened again (`spec/amqp.md` 2.3).
+const INCOMING_WINDOW: u32 = 5000;
+
+impl Shared {
+    pub(super) fn new(handle: HubHandle, settings: Arc<Settings>, peer: Peer) -> Self {
+        let hub_name = handle.inspect(|hub| hub.config().name.clone());
+        let config = ConnectionConfig {
+            container_id: hub_name.clone(),
+            hostname: None,
+            max_frame_size: settings.max_frame_size,
+            max_sessions: settings.max_sessions,
+            max_links: settings.max_links,
+            incoming_window: INCOMING_WINDOW,
+            // Half of it is told to the peer (`spec/amqp.md` 2.4).
+            idle_timeout: Some(settings.idle_timeout * 2),
+            sasl_mechanisms: MECHANISMS.to_vec(),
+            max_unfinished: settings.max_unfinished,
+        };
+        let machine = Connection::server(config, handle.clock().now());
+        Self {
+            handle,
+            settings,
+            peer,
+            machine,
+            authority: Authority::new(hub_name),
+            devices: Devices::default(),
+            cbs: Responder::default(),
+            management: Responder::default(),
+            wake: Arc::default(),
+            congested: BTreeMap::new(),
+        }
+    }
+
+    /// Whether a node may send more on this link now. To be asked before each delivery of many: when
+    /// too much waits to be written the node stops, and its `credit` is called again once there is
+    /// room.
+    pub(super) fn has_room(&mut self, link: LinkId) -> bool {
+        if !self.is_congested() {
+            return true;
+        }
+        self.congested.entry(link).or_default();
+        false
+    }
+
+    /// Whether so much waits to be written that nothing is to be added but answers.
+    pub(super) fn is_congested(&self) -> bool {
+        false
+    }
+
+    /// The peer wants the link drained: remembered for later when the node has stopped half-way.
+    pub(super) fn drained(&mut self, link: LinkId) {
+        match self.congested.get_mut(&link) {
+            Some(drain) => *drain = true,
+            None => self.machine.drained(link),
+        }
+    }
+
+    /// A link that may go on, when everything has been written, and whether to drain it.
+    pub(super) fn next_congested(&mut self) -> Option<(LinkId, bool)> {
+        self.congested.pop_first()
+    }
 }

@@ -17,7 +17,6 @@ use iothub_protocol::{Clock, Error, ErrorCode, Message, Timestamp, json};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
-use super::read::read_burst;
 use super::refusal::connack_code;
 use super::session::{Request, Session, Violation, will_message};
 use super::{ForeignWill, Settings};
@@ -26,7 +25,7 @@ use crate::certificates::certificate_facts;
 use crate::handle::HubHandle;
 use crate::mailbox::{Mailbox, Step};
 use crate::throttling::Load;
-use crate::transport::Peer;
+use crate::transport::{Peer, read_burst};
 
 /// An MQTT 5 CONNACK with reason 0x84, Unsupported Protocol Version (`spec/device.md` 13).
 const CONNACK_V5_UNSUPPORTED: [u8; 5] = [0x20, 0x03, 0x00, 0x84, 0x00];

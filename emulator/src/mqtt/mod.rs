@@ -4,7 +4,6 @@
 //! hub, and the hub's deliveries and replies into packets. Neither decides anything about devices.
 
 mod connection;
-mod read;
 mod refusal;
 mod session;
 

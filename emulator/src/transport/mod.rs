@@ -4,11 +4,13 @@
 //! a [`Peer`] and a token that asks it to end; [`tcp::serve`] and [`tls::serve`] run one per
 //! connection.
 
+mod burst;
 mod listener;
 mod peer;
 pub mod tcp;
 pub mod tls;
 pub mod websocket;
 
+pub(crate) use burst::{poll_burst, read_burst};
 pub use listener::{Bound, bind};
 pub use peer::{Peer, TlsPeer, TransportKind};

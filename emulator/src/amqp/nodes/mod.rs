@@ -82,7 +82,7 @@ impl Node {
         // The peer's role: as a sender it sends to us.
         let incoming = opening.attach.role == Role::Sender;
         Ok(match (&opening.address, incoming) {
-            (Address::Cbs, _) => Self::Cbs(cbs::Node::open(shared, opening).await?),
+            (Address::Cbs, _) => Self::Cbs(cbs::Node::open(shared, opening)),
             (Address::Management, _) => {
                 Self::Management(management::Node::open(shared, opening).await?)
             }
@@ -164,7 +164,7 @@ impl Node {
             Self::ServiceC2d(_) | Self::Telemetry(_) => {}
         }
         if drain {
-            shared.machine.drained(link);
+            shared.drained(link);
         }
     }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -20,17 +20,26 @@ thread_local! {
 
 /// Appends what is there to `buffer`, waiting until something is. Answers zero at the end of the
 /// stream. Safe to drop half-way: nothing is taken from the stream before it is in `buffer`.
-pub(super) async fn read_burst<S>(stream: &mut S, buffer: &mut BytesMut) -> io::Result<usize>
+pub(crate) async fn read_burst<S>(stream: &mut S, buffer: &mut BytesMut) -> io::Result<usize>
 where
     S: AsyncRead + Unpin,
 {
-    poll_fn(|cx| {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let mut window = ReadBuf::new(scratch);
-            ready!(Pin::new(&mut *stream).poll_read(cx, &mut window))?;
-            buffer.extend_from_slice(window.filled());
-            Poll::Ready(Ok(window.filled().len()))
-        })
+    poll_fn(|cx| poll_burst(stream, cx, buffer)).await
+}
+
+/// As [`read_burst`], for who waits for something else at the same time.
+pub(crate) fn poll_burst<S>(
+    stream: &mut S,
+    cx: &mut Context<'_>,
+    buffer: &mut BytesMut,
+) -> Poll<io::Result<usize>>
+where
+    S: AsyncRead + Unpin,
+{
+    SCRATCH.with_borrow_mut(|scratch| {
+        let mut window = ReadBuf::new(scratch);
+        ready!(Pin::new(stream).poll_read(cx, &mut window))?;
+        buffer.extend_from_slice(window.filled());
+        Poll::Ready(Ok(window.filled().len()))
     })
-    .await
 }

@@ -1,0 +1,119 @@
+//! Tokens that are presented by themselves, before anything is asked for: what each is good for
+//! (`spec/amqp.md` 2.2, 3).
+
+use iothub_protocol::sas::{SasToken, SymmetricKey};
+use iothub_protocol::{ClientId, DeviceId, Error, ModuleId, Timestamp};
+
+use crate::Hub;
+use crate::access::{Credentials, Principal, parse_token, token_host, token_path};
+
+/// What a token is good for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// Who holds it.
+    pub principal: Principal,
+    /// What it is for.
+    pub reach: Reach,
+    /// When it ceases to be taken; `None`: never.
+    pub until: Option<Timestamp>,
+}
+
+/// What a token is for: its resource below the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Everything.
+    Hub,
+    /// Every device and module.
+    Devices,
+    /// One device, and with a policy's token its modules; or one module.
+    Client(ClientId),
+    /// Something else below the hub: its path.
+    Path(String),
+}
+
+impl Hub {
+    /// Authenticates who presents a token for `audience`, in whatever spelling: with scheme, port
+    /// or trailing slash, percent-encoded or not. The token is what counts; its resource must be
+    /// the audience or a parent of it, whatever the case. Without an audience it is what the token
+    /// says.
+    ///
+    /// Refusals: as [`Hub::authenticate_client`] for a client's own token, otherwise
+    /// `IotHubUnauthorizedAccess`.
+    pub fn authenticate_audience(
+        &self,
+        now: Timestamp,
+        audience: Option<&str>,
+        text: &str,
+    ) -> Result<Proof, Error> {
+        let token = parse_token(text)?;
+        if let Some(audience) = audience
+            && !token.is_for_audience(audience)
+        {
+            return Err(Error::unauthorized(format!(
+                "signed sr {}, which does not cover {audience}",
+                token.sr_text()
+            )));
+        }
+        let reach = reach(&token);
+        let principal = if token.policy().is_some() {
+            self.check_is_ours(token_host(&token))?;
+            let policy = self.policy_that_signed(&token)?;
+            self.check_expiry(now, &token)?;
+            Principal::of_policy(policy, Some(token.expiry()))
+        } else {
+            let Reach::Client(client) = &reach else {
+                return Err(Error::unauthorized(format!(
+                    "signed sr {}, which is no client's, without a policy (skn)",
+                    token.sr_text()
+                )));
+            };
+            self.authenticate_client_anywhere(now, client, Credentials::Token(text))?
+        };
+        Ok(Proof {
+            principal,
+            reach,
+            until: Some(token.expiry() + self.config.limits.token_skew),
+        })
+    }
+
+    /// Authenticates who knows a policy's key itself, which is taken for events only.
+    ///
+    /// Refuses with `IotHubUnauthorizedAccess`.
+    pub fn authenticate_key(&self, policy: &str, key: &str) -> Result<Principal, Error> {
+        let refused = || Error::unauthorized(format!("that is no key of policy {policy:?}"));
+        let policy = self
+            .config
+            .policies
+            .iter()
+            .find(|known| known.name == policy)
+            .ok_or_else(refused)?;
+        // Signed with the one and verified with the other: takes the same time whatever differs.
+        let key = SymmetricKey::parse(key).map_err(|_| refused())?;
+        let text = SasToken::sign("key", Timestamp::UNIX_EPOCH, None, &key);
+        let token = parse_token(&text)?;
+        if token.is_signed_with(&policy.primary) || token.is_signed_with(&policy.secondary) {
+            Ok(Principal::of_policy(policy, None))
+        } else {
+            Err(refused())
+        }
+    }
+}
+
+fn reach(token: &SasToken) -> Reach {
+    let path = token_path(token);
+    match path.as_slice() {
+        [] => Reach::Hub,
+        ["devices"] => Reach::Devices,
+        ["devices", device, rest @ ..] => {
+            let module = match rest {
+                ["modules", module, ..] => Some(ModuleId::parse(module)),
+                _ => None,
+            };
+            match (DeviceId::parse(device), module.transpose()) {
+                (Ok(device), Ok(module)) => Reach::Client(ClientId { device, module }),
+                _ => Reach::Path(path.join("/")),
+            }
+        }
+        _ => Reach::Path(path.join("/")),
+    }
+}
