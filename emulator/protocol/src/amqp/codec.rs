@@ -5,6 +5,7 @@
 //! What is written often goes straight into the buffer, without a [`Value`] in between: the `put`
 //! functions and [`Compound`].
 
+mod array;
 mod decode;
 mod encode;
 mod fields;

@@ -9,6 +9,10 @@ use crate::amqp::value::{Map, Value};
 
 impl AmqpMessage {
     /// Reads a whole message. Data refers to the payload.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the message refers to the payload and lives on"
+    )]
     pub fn decode(payload: Bytes) -> Result<Self, DecodeError> {
         let mut message = Self::default();
         let r = &mut Reader::new(&payload);
