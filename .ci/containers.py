@@ -58,7 +58,7 @@ def check(compose: dict) -> dict:
     health = ["CMD", "/iothub-emulator", "healthcheck"]
     expect(emulator["healthcheck"]["test"] == health, "the emulator asks itself for its health")
     inside = sorted(int(port.split(":")[-1]) for port in emulator["ports"])
-    expect(inside == [443, 1883, 8080, 8883], f"the emulator's ports: {inside}")
+    expect(inside == [443, 1883, 5671, 5672, 8080, 8883], f"the emulator's ports: {inside}")
     for name in ("simulated-device", "backend-application"):
         expect("emulator" in services[name]["depends_on"], f"{name} depends on the emulator")
     print(f"docker-compose.yml: {', '.join(services)}")
@@ -135,7 +135,14 @@ def build(buildah: Buildah, services: dict, binaries: pathlib.Path, scratch: pat
     health = image["Docker"]["config"]["Healthcheck"]["Test"]
     expect(health == services["emulator"]["healthcheck"]["test"], f"the image's health: {health}")
     ports = set(image["OCIv1"]["config"]["ExposedPorts"])
-    expect(ports == {"8883/tcp", "1883/tcp", "443/tcp", "8080/tcp"}, f"exposed ports: {ports}")
+    expect(ports == {
+        "8883/tcp",
+        "1883/tcp",
+        "5671/tcp",
+        "5672/tcp",
+        "443/tcp",
+        "8080/tcp",
+    }, f"exposed ports: {ports}")
 
 
 # --- the run ------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ use iothub_protocol::Timestamp;
 use iothub_protocol::storage::ContainerName;
 use sha2::{Digest, Sha256};
 
+use crate::amqp;
 use crate::blobs::{BlobSettings, DEFAULT_CONTAINER};
 use crate::certificates::CertificateOptions;
 use crate::mqtt;
@@ -43,6 +44,8 @@ pub struct Config {
     pub limits: Limits,
     /// The MQTT endpoint's numbers and rules.
     pub mqtt: mqtt::Settings,
+    /// The AMQP endpoint's numbers.
+    pub amqp: amqp::Settings,
     /// Message routes to begin with, and to come back to at a reset. Without them, those that were
     /// kept.
     pub routing: Option<Arc<RoutingSpec>>,
@@ -73,9 +76,13 @@ pub struct Listen {
     pub mqtts: Port,
     /// MQTT in the clear.
     pub mqtt: Port,
-    /// HTTPS, and MQTT over secure WebSocket.
+    /// AMQP over TLS.
+    pub amqps: Port,
+    /// AMQP in the clear.
+    pub amqp: Port,
+    /// HTTPS, and MQTT and AMQP over secure WebSocket.
     pub https: Port,
-    /// HTTP, and MQTT over WebSocket.
+    /// HTTP, and MQTT and AMQP over WebSocket.
     pub http: Port,
     /// The observer bus; `None`: off.
     pub observe: Option<Port>,
@@ -199,6 +206,7 @@ impl Default for Config {
             partitions: DEFAULT_PARTITIONS,
             limits: Limits::default(),
             mqtt: mqtt::Settings::default(),
+            amqp: amqp::Settings::default(),
             routing: None,
             routes_folder: None,
             uploads: Uploads::default(),
@@ -222,6 +230,8 @@ impl Default for Listen {
             addresses: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
             mqtts: Port::ANY,
             mqtt: Port::ANY,
+            amqps: Port::ANY,
+            amqp: Port::ANY,
             https: Port::ANY,
             http: Port::ANY,
             observe: None,

@@ -19,7 +19,7 @@ use crate::config::{ClockSetting, Config, Durability, Port, SHUTDOWN_LIMIT, Stor
 use crate::handle::HubHandle;
 use crate::store::{FileOptions, FileStore, MemoryStore, Store, StoreError};
 use crate::transport::{self, Bound};
-use crate::{http, mqtt, registry_jobs};
+use crate::{amqp, http, mqtt, registry_jobs};
 
 /// A running emulator. Dropping it stops it without waiting; [`Emulator::shutdown`] waits.
 pub struct Emulator {
@@ -38,6 +38,10 @@ pub struct Ports {
     pub mqtts: u16,
     /// MQTT in the clear.
     pub mqtt: u16,
+    /// AMQP over TLS.
+    pub amqps: u16,
+    /// AMQP in the clear.
+    pub amqp: u16,
     /// HTTPS and secure WebSocket.
     pub https: u16,
     /// HTTP and WebSocket.
@@ -110,6 +114,8 @@ impl Emulator {
         let mut bind = |name, port| bind(&config, name, port, &mut notes);
         let mqtts = bind("mqtts", config.listen.mqtts)?;
         let mqtt = bind("mqtt", config.listen.mqtt)?;
+        let amqps = bind("amqps", config.listen.amqps)?;
+        let amqp = bind("amqp", config.listen.amqp)?;
         let https = bind("https", config.listen.https)?;
         let http = bind("http", config.listen.http)?;
         let observe = config
@@ -120,6 +126,8 @@ impl Emulator {
         let ports = Ports {
             mqtts: mqtts.port(),
             mqtt: mqtt.port(),
+            amqps: amqps.port(),
+            amqp: amqp.port(),
             https: https.port(),
             http: http.port(),
             observe: observe.as_ref().map(Bound::port),
@@ -132,14 +140,21 @@ impl Emulator {
             certificates.ca_pem().to_owned(),
             connection_strings(&config.hostname, &policies),
         );
-        let info =
-            Arc::new(info.with_storage(storage_string(&config.hostname, ports.https, account)));
+        let info = info
+            .with_storage(storage_string(&config.hostname, ports.https, account))
+            .with_events(events_strings(&config, ports, &policies));
+        let info = Arc::new(info);
 
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let mqtt_endpoint = mqtt::Endpoint::new(handle.clone(), config.mqtt.clone());
-        let http_endpoint =
-            http::Endpoint::new(handle.clone(), info.clone(), mqtt_endpoint.clone());
+        let amqp_endpoint = amqp::Endpoint::new(handle.clone(), config.amqp.clone());
+        let http_endpoint = http::Endpoint::new(
+            handle.clone(),
+            info.clone(),
+            mqtt_endpoint.clone(),
+            amqp_endpoint.clone(),
+        );
         let tls = certificates.server_config();
         {
             let endpoint = mqtt_endpoint.clone();
@@ -162,6 +177,30 @@ impl Emulator {
             "mqtt",
             transport::tcp::serve(mqtt, stop.clone(), move |stream, peer, stop| {
                 let endpoint = mqtt_endpoint.clone();
+                async move { endpoint.serve(stream, peer, stop).await }
+            }),
+        );
+        {
+            let endpoint = amqp_endpoint.clone();
+            spawn(
+                &tasks,
+                "amqps",
+                transport::tls::serve(
+                    amqps,
+                    tls.clone(),
+                    stop.clone(),
+                    move |stream, peer, stop| {
+                        let endpoint = endpoint.clone();
+                        async move { endpoint.serve(stream, peer, stop).await }
+                    },
+                ),
+            );
+        }
+        spawn(
+            &tasks,
+            "amqp",
+            transport::tcp::serve(amqp, stop.clone(), move |stream, peer, stop| {
+                let endpoint = amqp_endpoint.clone();
                 async move { endpoint.serve(stream, peer, stop).await }
             }),
         );
@@ -282,6 +321,9 @@ impl Drop for Emulator {
     }
 }
 
+/// Whose key the connection strings for events have: the policy that the real hub shows first.
+const EVENTS_POLICY: &str = "iothubowner";
+
 fn hub(config: &Config, policies: &[AccessPolicy]) -> Hub {
     Hub::new(HubConfig {
         name: config.hub_name().to_owned(),
@@ -396,6 +438,36 @@ fn connection_strings(hostname: &str, policies: &[AccessPolicy]) -> BTreeMap<Str
             (policy.name.clone(), string.to_string())
         })
         .collect()
+}
+
+/// What readers of events are told: over TLS, and in the clear as towards an emulator
+/// (`spec/amqp.md` 1.2). Ports that clients take by themselves are left out.
+fn events_strings(config: &Config, ports: Ports, policies: &[AccessPolicy]) -> http::EventsStrings {
+    let hostname = &config.hostname;
+    let credential = policies
+        .iter()
+        .find(|policy| policy.name == EVENTS_POLICY)
+        .map(|AccessPolicy { name, primary, .. }| {
+            let key = primary.to_base64();
+            format!("SharedAccessKeyName={name};SharedAccessKey={key};")
+        })
+        .unwrap_or_default();
+    let entity = config.hub_name();
+    let port = |port: u16, usual: u16| match port == usual {
+        true => String::new(),
+        false => format!(":{port}"),
+    };
+    http::EventsStrings {
+        tls: format!(
+            "Endpoint=sb://{hostname}{}/;{credential}EntityPath={entity}",
+            port(ports.amqps, 5671)
+        ),
+        plain: format!(
+            "Endpoint=sb://{hostname}{};{credential}EntityPath={entity};\
+             UseDevelopmentEmulator=true;",
+            port(ports.amqp, 5672)
+        ),
+    }
 }
 
 /// What a storage client is told to find the account, below its own path as on a local storage

@@ -109,11 +109,15 @@ fn env_and_certs_point_sdks_to_the_emulator() {
     let owner = served.info["connection_strings"]["iothubowner"]
         .as_str()
         .unwrap();
+    let events = served.info["connection_strings"]["events_plain"]
+        .as_str()
+        .unwrap();
     for line in [
         format!("export SSL_CERT_FILE='{}'", ca.display()),
         format!("export NODE_EXTRA_CA_CERTS='{}'", ca.display()),
         format!("export REQUESTS_CA_BUNDLE='{}'", ca.display()),
         format!("export IOTHUB_CONNECTION_STRING='{owner}'"),
+        format!("export EVENTHUB_CONNECTION_STRING='{events}'"),
     ] {
         assert!(
             env.lines().any(|found| found == line),
@@ -129,6 +133,8 @@ fn the_ready_block_and_the_ready_file_tell_where_everything_is() {
 
     for (listener, name) in [
         ("mqtts", "MQTT over TLS"),
+        ("amqps", "AMQP over TLS"),
+        ("amqp", "AMQP "),
         ("https", "HTTPS"),
         ("http", "HTTP"),
     ] {
@@ -145,6 +151,21 @@ fn the_ready_block_and_the_ready_file_tell_where_everything_is() {
         .as_str()
         .unwrap();
     assert!(owner.starts_with("HostName=hub.test;"));
+    let key = owner.rsplit_once("SharedAccessKey=").unwrap().1;
+    let credential =
+        format!("SharedAccessKeyName=iothubowner;SharedAccessKey={key};EntityPath=hub");
+    let (amqps, amqp) = (
+        &served.info["ports"]["amqps"],
+        &served.info["ports"]["amqp"],
+    );
+    assert_eq!(
+        served.info["connection_strings"]["events"],
+        format!("Endpoint=sb://hub.test:{amqps}/;{credential}")
+    );
+    assert_eq!(
+        served.info["connection_strings"]["events_plain"],
+        format!("Endpoint=sb://hub.test:{amqp};{credential};UseDevelopmentEmulator=true;")
+    );
     assert!(Path::new(served.info["ca_file"].as_str().unwrap()).exists());
 }
 
@@ -336,6 +357,8 @@ fn a_port_that_is_taken_is_named() {
         .args([
             "serve",
             "--mqtts-port=0",
+            "--amqps-port=0",
+            "--amqp-port=0",
             "--https-port=0",
             "--http-port=0",
             "--mqtt-port",

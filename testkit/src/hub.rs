@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use iothub_backend::Backend;
 use iothub_device::{ClientBuilder, DeviceClient, ModuleClient, RetryPolicy};
+use iothub_emulator::http::EventsStrings;
 use iothub_emulator::{Config, Emulator, HubHandle, Ports};
 use iothub_hub::{Cx, Hub, Principal};
 use iothub_protocol::connection_string::ConnectionString;
@@ -122,6 +123,23 @@ impl TestHub {
     /// When there is no such policy.
     pub fn policy_connection_string(&self, name: &str) -> String {
         policy(self.emulator(), name)
+    }
+
+    /// A connection string for readers of events over TLS, by the policy `iothubowner`. Clients have
+    /// to trust [`Self::ca_pem`], and to be told the port where they do not take it from the string.
+    pub fn events_connection_string(&self) -> String {
+        self.events().tls.clone()
+    }
+
+    /// A connection string for readers of events in the clear, which Event Hubs clients take as it
+    /// is.
+    pub fn plain_events_connection_string(&self) -> String {
+        self.events().plain.clone()
+    }
+
+    fn events(&self) -> &EventsStrings {
+        let events = self.emulator().info().events();
+        events.expect("an emulator tells how its events are read")
     }
 
     /// A connected device, over plain MQTT and by the hub's clock. It is registered if it is not

@@ -78,6 +78,10 @@ impl EnvCommand {
             );
         }
         lines.push(self.variable("IOTHUB_CONNECTION_STRING", service));
+        // In the clear: clients take a port and no further trust from it.
+        if let Some(events) = info["connection_strings"]["events_plain"].as_str() {
+            lines.push(self.variable("EVENTHUB_CONNECTION_STRING", events));
+        }
         if let Some(port) = info["ports"]["http"].as_u64() {
             lines.push(self.variable("IOTHUB_EMULATOR_URL", &format!("http://127.0.0.1:{port}")));
         }

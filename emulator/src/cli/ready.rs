@@ -23,6 +23,8 @@ pub(super) fn block(info: &Info, notes: &[String]) -> String {
     line(format_args!(""));
     line(format_args!("  MQTT over TLS    {host}:{}", ports.mqtts));
     line(format_args!("  MQTT             {host}:{}", ports.mqtt));
+    line(format_args!("  AMQP over TLS    {host}:{}", ports.amqps));
+    line(format_args!("  AMQP             {host}:{}", ports.amqp));
     line(format_args!(
         "  HTTPS, WSS       https://{host}:{}",
         ports.https
@@ -42,6 +44,10 @@ pub(super) fn block(info: &Info, notes: &[String]) -> String {
     line(format_args!(""));
     for (policy, string) in info.connection_strings() {
         line(format_args!("  {policy:<19}{string}"));
+    }
+    if let Some(events) = info.events() {
+        line(format_args!("  {:<19}{}", "events", events.tls));
+        line(format_args!("  {:<19}{}", "events, plain", events.plain));
     }
     line(format_args!(""));
     line(format_args!(

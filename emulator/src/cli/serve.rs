@@ -41,6 +41,12 @@ pub(crate) struct ServeCommand {
     /// Port of MQTT in the clear.
     #[arg(long, env = "IOTHUB_EMULATOR_MQTT_PORT", default_value_t = 1883)]
     mqtt_port: u16,
+    /// Port of AMQP over TLS.
+    #[arg(long, env = "IOTHUB_EMULATOR_AMQPS_PORT", default_value_t = 5671)]
+    amqps_port: u16,
+    /// Port of AMQP in the clear.
+    #[arg(long, env = "IOTHUB_EMULATOR_AMQP_PORT", default_value_t = 5672)]
+    amqp_port: u16,
     /// Port of HTTPS and secure WebSocket [default: 443, or 8443 where 443 may not be bound].
     #[arg(long, env = "IOTHUB_EMULATOR_HTTPS_PORT")]
     https_port: Option<u16>,
@@ -275,6 +281,8 @@ impl ServeCommand {
                 },
                 mqtts: low(self.mqtts_port),
                 mqtt: low(self.mqtt_port),
+                amqps: low(self.amqps_port),
+                amqp: low(self.amqp_port),
                 https,
                 http: low(self.http_port),
                 observe: self.observe.map(low),

@@ -21,11 +21,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::control::{self, Info, Shutdown};
 use super::request_id::RequestIds;
-use super::{auth, blob, error, rest, websocket};
+use super::websocket::{self, Subprotocol};
+use super::{auth, blob, error, rest};
 use crate::handle::HubHandle;
-use crate::mqtt;
 use crate::transport::Peer;
 use crate::transport::websocket::Upgrade;
+use crate::{amqp, mqtt};
 
 /// How long a request's head may take to arrive, and how long a connection may stay idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
@@ -33,7 +34,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
 const HEAD_LIMIT: usize = 64 * 1024;
 const REQUEST_ID: HeaderName = HeaderName::from_static(X_MS_REQUEST_ID);
 
-/// Serves HTTP connections: REST, the control API, and MQTT over WebSocket. Cheap to clone.
+/// Serves HTTP connections: REST, the control API, and MQTT and AMQP over WebSocket. Cheap to
+/// clone.
 #[derive(Clone)]
 pub struct Endpoint {
     inner: Arc<Inner>,
@@ -42,6 +44,7 @@ pub struct Endpoint {
 struct Inner {
     handle: HubHandle,
     mqtt: mqtt::Endpoint,
+    amqp: amqp::Endpoint,
     control: TowerToHyperService<Router>,
     request_ids: RequestIds,
 }
@@ -52,18 +55,24 @@ struct Connection<'a> {
     shutdown: &'a CancellationToken,
     /// Guards the stream that the connection becomes when it stops being HTTP; held to put it
     /// there and to take it.
-    upgrade: &'a Mutex<Option<Upgrade>>,
+    upgrade: &'a Mutex<Option<(Subprotocol, Upgrade)>>,
 }
 
 impl Endpoint {
-    /// An endpoint of this hub; a connection that becomes a WebSocket is handed to `mqtt`.
-    pub fn new(handle: HubHandle, info: Arc<Info>, mqtt: mqtt::Endpoint) -> Self {
+    /// An endpoint of this hub; a connection that becomes a WebSocket is handed to `mqtt` or `amqp`.
+    pub fn new(
+        handle: HubHandle,
+        info: Arc<Info>,
+        mqtt: mqtt::Endpoint,
+        amqp: amqp::Endpoint,
+    ) -> Self {
         let request_ids = RequestIds::new(handle.inspect(|hub| hub.config().seed));
         let control = TowerToHyperService::new(control::router(handle.clone(), info));
         Self {
             inner: Arc::new(Inner {
                 handle,
                 mqtt,
+                amqp,
                 control,
                 request_ids,
             }),
@@ -87,8 +96,8 @@ impl Endpoint {
             return;
         }
         let upgrade = upgrade.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if let Some(upgrade) = upgrade {
-            self.serve_websocket(upgrade, &peer, shutdown).await;
+        if let Some((spoken, upgrade)) = upgrade {
+            self.serve_websocket(spoken, upgrade, &peer, shutdown).await;
         }
     }
 
@@ -115,16 +124,21 @@ impl Endpoint {
         }
     }
 
-    async fn serve_websocket(&self, upgrade: Upgrade, peer: &Peer, shutdown: CancellationToken) {
+    async fn serve_websocket(
+        &self,
+        spoken: Subprotocol,
+        upgrade: Upgrade,
+        peer: &Peer,
+        shutdown: CancellationToken,
+    ) {
+        let Inner { mqtt, amqp, .. } = &*self.inner;
+        let peer = peer.over_websocket();
         match upgrade.into_stream().await {
-            Ok(stream) => {
-                // Boxed: most connections stay HTTP and need not carry the room for it.
-                let served = self
-                    .inner
-                    .mqtt
-                    .serve(stream, peer.over_websocket(), shutdown);
-                Box::pin(served).await;
-            }
+            // Boxed: most connections stay HTTP and need not carry the room for it.
+            Ok(stream) => match spoken {
+                Subprotocol::Mqtt => Box::pin(mqtt.serve(stream, peer, shutdown)).await,
+                Subprotocol::Amqp => Box::pin(amqp.serve(stream, peer, shutdown)).await,
+            },
             Err(error) => tracing::debug!(peer = %peer.address, %error, "no WebSocket came of it"),
         }
     }
@@ -167,7 +181,7 @@ impl Inner {
                 self.control(request, connection.shutdown.clone()).await
             }
             [root, leaf] if websocket::is_path(root, leaf) => {
-                websocket::answer(handle, request, connection.upgrade)
+                websocket::answer(request, connection.upgrade)
             }
             _ => {
                 let (parts, body) = request.into_parts();

@@ -1,21 +1,31 @@
-//! The path that turns a connection into a WebSocket (`spec/device.md` 1.2).
+//! The path that turns a connection into a WebSocket (`spec/device.md` 1.2, `spec/amqp.md` 1).
 
 use std::sync::{Mutex, PoisonError};
 
 use axum::response::{IntoResponse, Response};
 use http::Request;
 use hyper::body::Incoming;
-use iothub_protocol::http::ErrorFormat;
-use iothub_protocol::{Error, ErrorCode};
 
-use super::error;
-use crate::handle::HubHandle;
 use crate::transport::websocket::{self, Upgrade};
 
-/// The subprotocol of MQTT; the version is in the CONNECT packet.
-const MQTT: &str = "mqtt";
-/// The subprotocol of AMQP 1.0.
-const AMQP: &str = "AMQPWSB10";
+/// What is spoken over a WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subprotocol {
+    /// MQTT; the version is in the CONNECT packet.
+    Mqtt,
+    /// AMQP 1.0.
+    Amqp,
+}
+
+impl Subprotocol {
+    /// As clients ask for it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Mqtt => "mqtt",
+            Self::Amqp => "AMQPWSB10",
+        }
+    }
+}
 
 /// Whether `/{root}/{leaf}` is where a WebSocket begins.
 pub(super) fn is_path(root: &str, leaf: &str) -> bool {
@@ -26,23 +36,18 @@ pub(super) fn is_path(root: &str, leaf: &str) -> bool {
 
 /// Answers the handshake; what comes of it is put into `upgrade`.
 pub(super) fn answer(
-    handle: &HubHandle,
     mut request: Request<Incoming>,
-    upgrade: &Mutex<Option<Upgrade>>,
+    upgrade: &Mutex<Option<(Subprotocol, Upgrade)>>,
 ) -> Response {
-    let headers = request.headers();
-    if !websocket::offers(headers, MQTT) && websocket::offers(headers, AMQP) {
-        let what = "AMQP over WebSocket";
-        handle.activity().record_not_emulated(what);
-        let error = Error::new(
-            ErrorCode::GenericBadRequest,
-            format!("not emulated: {what}"),
-        );
-        return error::refusal(handle, &error, ErrorFormat::Legacy);
-    }
-    match websocket::accept(&mut request, MQTT) {
+    let offers_amqp = websocket::offers(request.headers(), Subprotocol::Amqp.name());
+    let spoken = match offers_amqp {
+        true => Subprotocol::Amqp,
+        false => Subprotocol::Mqtt,
+    };
+    match websocket::accept(&mut request, spoken.name()) {
         Ok((response, accepted)) => {
-            *upgrade.lock().unwrap_or_else(PoisonError::into_inner) = Some(accepted);
+            let accepted = Some((spoken, accepted));
+            *upgrade.lock().unwrap_or_else(PoisonError::into_inner) = accepted;
             response
         }
         Err(refusal) => refusal.into_response(),

@@ -121,6 +121,10 @@ impl Client {
         }
     }
 
+    pub async fn bytes(&mut self, count: usize) -> Vec<u8> {
+        self.take(count).await
+    }
+
     async fn take(&mut self, count: usize) -> Vec<u8> {
         while self.received.len() < count {
             assert!(self.receive().await, "the connection ended within a body");

@@ -32,7 +32,7 @@ async fn info_tells_where_everything_is() {
     assert_eq!(info["pid"], std::process::id());
     assert_eq!(
         info["ports"],
-        json!({"mqtts": 1, "mqtt": 2, "https": 3, "http": 4})
+        json!({"mqtts": 1, "mqtt": 2, "amqps": 5, "amqp": 6, "https": 3, "http": 4})
     );
     assert_eq!(info["connection_strings"]["iothubowner"], "HostName=hub");
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use iothub_emulator::amqp;
 use iothub_emulator::blobs::{BlobSettings, Blobs};
 use iothub_emulator::clock::HubClock;
 use iothub_emulator::handle::Presence;
@@ -77,6 +78,8 @@ impl TestHub {
         let ports = Ports {
             mqtts: 1,
             mqtt: 2,
+            amqps: 5,
+            amqp: 6,
             https: 3,
             http: 4,
             observe: None,
@@ -85,7 +88,8 @@ impl TestHub {
         let info = Arc::new(Info::new("hub".into(), ports, None, "PEM".into(), strings));
         info.set_ready(true);
         let mqtt = mqtt::Endpoint::new(handle.clone(), mqtt::Settings::default());
-        let endpoint = Endpoint::new(handle.clone(), info.clone(), mqtt);
+        let amqp = amqp::Endpoint::new(handle.clone(), amqp::Settings::default());
+        let endpoint = Endpoint::new(handle.clone(), info.clone(), mqtt, amqp);
         Self {
             handle,
             info,

@@ -28,6 +28,8 @@ impl Served {
                 "serve",
                 "--mqtts-port=0",
                 "--mqtt-port=0",
+                "--amqps-port=0",
+                "--amqp-port=0",
                 "--https-port=0",
                 "--http-port=0",
             ])

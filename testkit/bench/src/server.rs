@@ -144,6 +144,8 @@ pub(crate) fn emulator_command(bench: &Bench, ports: [u16; 4]) -> Command {
         "--log",
         "warn",
         "--in-memory",
+        "--amqps-port=0",
+        "--amqp-port=0",
     ]);
     command.arg("--cert-dir").arg(bench.certificates());
     for (flag, port) in ["--mqtts-port", "--mqtt-port", "--https-port", "--http-port"]

@@ -13,6 +13,15 @@ use super::Control;
 use crate::emulator::Ports;
 use crate::http::answer;
 
+/// Connection strings for readers of events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventsStrings {
+    /// Over TLS.
+    pub tls: String,
+    /// In the clear, as clients speak to an emulator.
+    pub plain: String,
+}
+
 /// What the emulator tells about itself: the same in the ready file and over HTTP.
 #[derive(Debug)]
 pub struct Info {
@@ -22,6 +31,7 @@ pub struct Info {
     ca_pem: String,
     connection_strings: BTreeMap<String, String>,
     storage: Option<String>,
+    events: Option<EventsStrings>,
     ready: AtomicBool,
 }
 
@@ -42,6 +52,7 @@ impl Info {
             ca_pem,
             connection_strings,
             storage: None,
+            events: None,
             ready,
         }
     }
@@ -50,6 +61,17 @@ impl Info {
     pub fn with_storage(mut self, connection_string: String) -> Self {
         self.storage = Some(connection_string);
         self
+    }
+
+    /// Tells connection strings for readers of events, too.
+    pub fn with_events(mut self, strings: EventsStrings) -> Self {
+        self.events = Some(strings);
+        self
+    }
+
+    /// The connection strings for readers of events, if they were told.
+    pub fn events(&self) -> Option<&EventsStrings> {
+        self.events.as_ref()
     }
 
     /// The connection string for storage clients, if it was told.
@@ -97,11 +119,20 @@ impl Info {
         let Ports {
             mqtts,
             mqtt,
+            amqps,
+            amqp,
             https,
             http,
             observe,
         } = self.ports;
-        let mut ports = json!({"mqtts": mqtts, "mqtt": mqtt, "https": https, "http": http});
+        let mut ports = json!({
+            "mqtts": mqtts,
+            "mqtt": mqtt,
+            "amqps": amqps,
+            "amqp": amqp,
+            "https": https,
+            "http": http,
+        });
         if let Some(observe) = observe {
             ports["observe"] = observe.into();
         }
@@ -113,6 +144,11 @@ impl Info {
             "ca_pem": self.ca_pem,
             "connection_strings": self.connection_strings,
         });
+        if let Some(EventsStrings { tls, plain }) = &self.events {
+            // Beside those of the policies, where people look for them.
+            info["connection_strings"]["events"] = tls.as_str().into();
+            info["connection_strings"]["events_plain"] = plain.as_str().into();
+        }
         if let Some(storage) = &self.storage {
             info["storage"] = json!({"connection_string": storage});
         }

@@ -33,7 +33,7 @@ use super::{body, error};
 use crate::activity::OperationKind;
 use crate::handle::HubHandle;
 
-pub use info::Info;
+pub use info::{EventsStrings, Info};
 
 /// The first segment of every path of the control API.
 pub(super) const ROOT: &str = "_emulator";
