@@ -10,9 +10,12 @@
 //! [`Connection::next_output`] by itself. Events of links that the owner has detached meanwhile may
 //! still be queued; calls about links and deliveries that are gone are ignored.
 
+mod answer;
 mod attach;
+mod detach;
 mod disposition;
 mod event;
+mod flow;
 mod idle;
 mod ids;
 mod input;
@@ -35,7 +38,7 @@ use self::link::Link;
 use self::output::Output;
 use self::session::{Channels, Session};
 use self::start::Peer;
-use super::error::AmqpError;
+use super::error::{AmqpError, condition};
 use super::frame::encode_frame;
 use super::performative::Performative;
 use super::sasl::SaslCode;
@@ -47,6 +50,9 @@ pub use self::event::{Delivery, Event};
 pub use self::terms::{
     AcceptLink, AttachLink, ClientSasl, ConnectionConfig, DeliveryId, LinkId, SendError, SessionId,
 };
+
+/// Bytes that a peer may send ahead of the outcome of the security layer.
+const MAX_AHEAD: usize = 1024 * 1024;
 
 /// One connection.
 #[derive(Debug)]
@@ -144,6 +150,10 @@ impl Connection {
         self.clocks.hear(now);
         self.input.extend_from_slice(input);
         self.read();
+        if self.stage == Stage::SaslDecision && self.input.len() > MAX_AHEAD {
+            let text = "too much was sent ahead of the outcome of SASL";
+            self.fail(AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text));
+        }
     }
 
     /// The next thing that happened.

@@ -1,5 +1,12 @@
-//! The machine of a connection from outside: two of them joined by pipes, and one against literal
+//! The machine of a connection from outside: two of them joined by pipes, and one against single
 //! frames.
 
+mod deliveries;
 mod flow;
+mod idle;
+mod links;
+mod main_course;
 mod pair;
+mod raw;
+mod sessions;
+mod start;

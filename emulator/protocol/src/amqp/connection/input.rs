@@ -14,7 +14,7 @@ impl Connection {
     /// Reads as much of the input as can be read now.
     pub(super) fn read(&mut self) {
         while self.step() {}
-        if self.input.is_empty() || self.stage == Stage::Closed {
+        if self.input.is_empty() {
             // An idle connection keeps no buffer.
             self.input = BytesMut::new();
         }
@@ -190,6 +190,7 @@ impl Connection {
         }
         self.drop_sessions(error.as_ref());
         self.stage = Stage::Closed;
+        self.input = BytesMut::new();
         self.events.push_back(Event::Closed(error));
     }
 }

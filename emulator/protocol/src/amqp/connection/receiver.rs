@@ -86,7 +86,9 @@ impl Connection {
         let size = partial.payload.len() + payload.len();
         let room = self.config.max_unfinished.saturating_sub(self.unfinished);
         let limit = receiver.max_message_size.filter(|limit| *limit > 0);
-        if limit.is_some_and(|limit| size as u64 > limit) || size > room {
+        // What is complete does not stay here.
+        let is_too_long = transfer.more && size > room;
+        if is_too_long || limit.is_some_and(|limit| size as u64 > limit) {
             let text = "the message is too large";
             return Err(AmqpError::new(condition::MESSAGE_SIZE_EXCEEDED, text));
         }

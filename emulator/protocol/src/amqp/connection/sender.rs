@@ -3,12 +3,10 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::Connection;
-use super::event::Event;
 use super::link::{End, Link, Phase, Sender};
 use super::output::{Beginning, TransferFrame};
 use super::session::{MAX_UNSETTLED, Waiting};
 use super::terms::{DeliveryId, LinkId, SendError, SessionId};
-use crate::amqp::performative::{Flow, Performative};
 
 /// A delivery that has its number and has used its credit.
 #[derive(Clone, Copy, Debug)]
@@ -238,13 +236,17 @@ impl Connection {
         if !sender.drain || sender.lapsing {
             return;
         }
-        if let Some(session) = self.sessions.get_mut(session)
-            && session.waits(id)
-        {
-            // The count that the answer tells includes what waits.
-            sender.lapsing = true;
-            session.lapsing += 1;
-            return;
+        if let Some(session) = self.sessions.get_mut(session) {
+            if session.waits(id) {
+                // The count that the answer tells includes what waits.
+                sender.lapsing = true;
+                session.lapsing += 1;
+                return;
+            }
+            if session.window == 0 && sender.credit > 0 {
+                // The owner could not send what it may have; it is asked again.
+                return;
+            }
         }
         self.lapse(id);
     }
@@ -276,66 +278,6 @@ impl Connection {
         }
     }
 
-    pub(super) fn on_link_flow(&mut self, id: LinkId, flow: &Flow) {
-        let Some(link) = self.links.get_mut(&id) else {
-            return;
-        };
-        let attached = match link.phase {
-            Phase::Asked(_) => false,
-            Phase::Attached => true,
-            Phase::Planned(_) | Phase::Attaching | Phase::Detaching => return,
-        };
-        match &mut link.end {
-            End::Sender(sender) => {
-                sender.take_flow(flow);
-                self.events.push_back(Event::Credit {
-                    link: id,
-                    drain: flow.drain,
-                    flow: Box::new(flow.clone()),
-                });
-                // A drain is answered when the owner has sent what it has.
-                if flow.echo && !flow.drain && attached {
-                    self.write_link_flow(id, false);
-                }
-            }
-            End::Receiver(receiver) => {
-                if let Some(count) = flow.delivery_count {
-                    let step = count.wrapping_sub(receiver.delivery_count);
-                    if step <= u32::MAX / 2 {
-                        receiver.advance(step);
-                    }
-                }
-                if attached {
-                    self.top_up(id);
-                    if flow.echo {
-                        self.write_link_flow(id, false);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Tells the state of a link, and with it that of its session.
-    pub(super) fn write_link_flow(&mut self, id: LinkId, drain: bool) {
-        let Some(link) = self.links.get(&id) else {
-            return;
-        };
-        let session = link.session;
-        let (delivery_count, credit) = match &link.end {
-            End::Sender(sender) => (sender.delivery_count, sender.credit),
-            End::Receiver(receiver) => (receiver.delivery_count, receiver.credit),
-        };
-        let handle = link.handle;
-        let flow = Flow {
-            handle,
-            delivery_count: Some(delivery_count),
-            link_credit: Some(credit),
-            drain,
-            ..self.session_flow(session)
-        };
-        self.write_on(session, &Performative::Flow(flow));
-    }
-
     fn sender_mut(&mut self, id: LinkId) -> Option<&mut Sender> {
         match self.links.get_mut(&id) {
             Some(Link {
@@ -362,26 +304,6 @@ impl super::session::Session {
 
     fn waits(&self, link: LinkId) -> bool {
         self.waiting.iter().any(|waiting| waiting.link == link)
-    }
-}
-
-impl Sender {
-    /// Takes a flow's word about the credit (AMQP 1.0 part 2, 2.6.7).
-    fn take_flow(&mut self, flow: &Flow) {
-        self.drain = flow.drain;
-        let Some(credit) = flow.link_credit else {
-            return;
-        };
-        // Deliveries that the receiver had not seen when it spoke count against its credit. One
-        // that has not seen our attach counts from its beginning, 0.
-        let seen = flow.delivery_count.unwrap_or(0);
-        let under_way = self.delivery_count.wrapping_sub(seen);
-        let under_way = if under_way > u32::MAX / 2 {
-            0
-        } else {
-            under_way
-        };
-        self.credit = credit.saturating_sub(under_way);
     }
 }
 

@@ -6,12 +6,12 @@ use bytes::Bytes;
 
 use super::disposition::Said;
 use super::event::Event;
-use super::link::{End, Phase};
+use super::link::Phase;
 use super::terms::{LinkId, SessionId};
 use super::unsettled::Unsettled;
 use super::{Connection, Stage};
 use crate::amqp::error::{AmqpError, condition};
-use crate::amqp::performative::{self, Begin, Flow, Performative};
+use crate::amqp::performative::{self, Begin, Performative};
 
 /// The highest handle that is told to peers at least (`spec/amqp.md` 2.3).
 const MIN_HANDLE_MAX: u32 = 255;
@@ -132,23 +132,6 @@ impl Session {
         self.window = begin.incoming_window;
         self.handle_max = begin.handle_max;
     }
-
-    /// Takes a flow's word about the session; whether the window was shut and is open.
-    pub(super) fn take_flow(&mut self, flow: &Flow) -> bool {
-        let was_shut = self.window == 0;
-        // Transfers that the peer had not seen when it spoke count against the window it told. A
-        // peer that knows nothing of the session yet counts from its first transfer, number 0.
-        // Serial numbers: whatever would be negative is a peer ahead of us, which there is none.
-        let seen = flow.next_incoming_id.unwrap_or(0);
-        let under_way = self.next_outgoing_id.wrapping_sub(seen);
-        let under_way = if under_way > u32::MAX / 2 {
-            0
-        } else {
-            under_way
-        };
-        self.window = flow.incoming_window.saturating_sub(under_way);
-        was_shut && self.window > 0
-    }
 }
 
 impl Connection {
@@ -191,6 +174,9 @@ impl Connection {
 
     /// Writes the begin of a session of ours, and the attaches of links that waited for it.
     pub(super) fn launch_session(&mut self, id: SessionId) {
+        if !self.sessions.contains_key(&id) {
+            return;
+        }
         let Some(channel) = self.channels.free(0, self.peer.channel_max) else {
             self.drop_session(id, Some(&limit_error("no channel is left")));
             return;
@@ -371,71 +357,9 @@ impl Connection {
         }
         self.planned.clear();
     }
-
-    /// What a flow says of the session. Opens the peer's window as well.
-    pub(super) fn session_flow(&mut self, id: SessionId) -> Flow {
-        let window = self.config.incoming_window;
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return Flow::default();
-        };
-        session.incoming_left = window;
-        Flow {
-            next_incoming_id: session.peer_channel.map(|_| session.next_incoming_id),
-            incoming_window: window,
-            next_outgoing_id: session.next_outgoing_id,
-            outgoing_window: window,
-            ..Flow::default()
-        }
-    }
-
-    pub(super) fn on_flow(&mut self, id: SessionId, flow: &Flow) {
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        let opened = session.take_flow(flow);
-        let link = flow
-            .handle
-            .and_then(|handle| session.peer_handles.get(&handle).copied());
-        self.pump(id);
-        match (flow.handle, link) {
-            (Some(_), Some(link)) => self.on_link_flow(link, flow),
-            // A link that is over, or an error that hurts nobody.
-            (Some(_), None) => {}
-            (None, _) if flow.echo => {
-                let answer = self.session_flow(id);
-                self.write_on(id, &Performative::Flow(answer));
-            }
-            (None, _) => {}
-        }
-        if opened {
-            self.announce(id, flow);
-        }
-    }
-
-    /// Tells the owners of links that can send again.
-    pub(super) fn announce(&mut self, id: SessionId, flow: &Flow) {
-        let Some(session) = self.sessions.get(&id) else {
-            return;
-        };
-        for link in session.handles.values() {
-            let Some(entry) = self.links.get_mut(link) else {
-                continue;
-            };
-            let End::Sender(sender) = &mut entry.end else {
-                continue;
-            };
-            if sender.credit > 0 && !sender.announced && matches!(entry.phase, Phase::Attached) {
-                sender.announced = true;
-                self.events.push_back(Event::Credit {
-                    link: *link,
-                    drain: sender.drain,
-                    flow: Box::new(flow.clone()),
-                });
-            }
-        }
-    }
 }
 
+/// A limit is reached.
 pub(super) fn limit_error(text: &str) -> AmqpError {
     AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text)
 }
