@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use iothub_protocol::Clock;
-use iothub_protocol::amqp::{Connection, ConnectionConfig, LinkId, Symbol};
+use iothub_protocol::amqp::{AmqpError, Connection, ConnectionConfig, LinkId, Symbol};
+use iothub_protocol::{Clock, Error};
 use tokio::sync::Notify;
 
 use super::Settings;
@@ -46,6 +46,8 @@ const MECHANISMS: [Symbol; 4] = [
     Symbol::of("ANONYMOUS"),
     Symbol::of("EXTERNAL"),
 ];
+/// Names a refusal in what is told beside its sentence.
+const TRACKING_ID: Symbol = Symbol::of("com.microsoft:tracking-id");
 /// Transfers of a session that are taken before its window is opened again (`spec/amqp.md` 2.3).
 const INCOMING_WINDOW: u32 = 5000;
 
@@ -77,6 +79,12 @@ impl Shared {
             wake: Arc::default(),
             congested: BTreeMap::new(),
         }
+    }
+
+    /// What the peer is told when the hub refuses, with the id that C# shows (`spec/amqp.md` 4.1).
+    pub(super) fn refusal(&self, error: &Error) -> AmqpError {
+        let id = self.handle.tracking_id();
+        AmqpError::from(error).with_info(TRACKING_ID, id.as_str())
     }
 
     /// Whether a node may send more on this link now. To be asked before each delivery of many: when

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::codec::DecodeError;
 use super::message::{AmqpMessage, Body, Properties};
@@ -27,7 +27,7 @@ const OUTPUT_NAME: &str = "iothub-outputname";
 ///
 /// Standard properties that no other protocol has (subject, reply-to, groups) are not kept.
 pub fn from_amqp(message: &AmqpMessage) -> Result<Message, DecodeError> {
-    let body = body(&message.body)?;
+    let body = body(message)?;
     let mut properties = PropertyBag::new();
     for &property in SystemProperty::ALL {
         if let Some(value) = system(message, property)? {
@@ -36,7 +36,9 @@ pub fn from_amqp(message: &AmqpMessage) -> Result<Message, DecodeError> {
     }
     for (key, value) in &message.application_properties {
         let Some(name) = key.as_text() else {
-            return Err(invalid("the name of an application property is not text"));
+            return Err(DecodeError::invalid(
+                "the name of an application property is not text",
+            ));
         };
         // What has the bag's own spelling of a system property could not be told from one.
         if is_system(name) || SystemProperty::from_wire(name).is_some() {
@@ -103,7 +105,7 @@ pub fn to_amqp(message: &Message) -> AmqpMessage {
 /// The messages of a batch in [`super::message::BATCHED_FORMAT`]: each data section is one.
 pub fn unpack_batch(message: &AmqpMessage) -> Result<Vec<AmqpMessage>, DecodeError> {
     let Body::Data(sections) = &message.body else {
-        return Err(invalid("the body of a batch is data sections"));
+        return Err(DecodeError::invalid("the body of a batch is data sections"));
     };
     sections.iter().cloned().map(AmqpMessage::decode).collect()
 }
@@ -133,10 +135,10 @@ pub fn text(value: &Value) -> Result<Cow<'_, str>, DecodeError> {
         Value::Timestamp(millis) => iso(*millis),
         Value::Uuid(bytes) => uuid_text(bytes),
         Value::Decimal32(_) | Value::Decimal64(_) | Value::Decimal128(_) => {
-            return Err(invalid("decimal numbers are not emulated"));
+            return Err(DecodeError::invalid("decimal numbers are not emulated"));
         }
         Value::List(_) | Value::Map(_) | Value::Array(_) | Value::Described(_) => {
-            return Err(invalid("a property is of no simple type"));
+            return Err(DecodeError::invalid("a property is of no simple type"));
         }
     };
     Ok(Cow::Owned(text))
@@ -158,26 +160,16 @@ pub fn uuid_text(bytes: &[u8; 16]) -> String {
 
 /// The bytes that a message carries. A value that is text or bytes stands for them: raw clients
 /// send bodies so; what else a value or a sequence would be as bytes, nobody has said.
-fn body(body: &Body) -> Result<Bytes, DecodeError> {
-    match body {
-        Body::Data(sections) => Ok(match &sections[..] {
-            [] => Bytes::new(),
-            [section] => section.clone(),
-            sections => {
-                let mut whole = BytesMut::with_capacity(sections.iter().map(Bytes::len).sum());
-                for section in sections {
-                    whole.extend_from_slice(section);
-                }
-                whole.freeze()
-            }
-        }),
+fn body(message: &AmqpMessage) -> Result<Bytes, DecodeError> {
+    match &message.body {
+        Body::Data(_) => Ok(message.data().unwrap_or_default()),
         Body::Value(Value::Null) => Ok(Bytes::new()),
         Body::Value(Value::Binary(bytes)) => Ok(bytes.clone()),
         Body::Value(Value::String(text)) => Ok(Bytes::copy_from_slice(text.as_bytes())),
-        Body::Value(_) => Err(invalid(
+        Body::Value(_) => Err(DecodeError::invalid(
             "the body is a value that is neither text nor bytes",
         )),
-        Body::Sequence(_) => Err(invalid("the body is a sequence, not data")),
+        Body::Sequence(_) => Err(DecodeError::invalid("the body is a sequence, not data")),
     }
 }
 
@@ -309,10 +301,6 @@ fn iso(millis: i64) -> String {
 
 fn millis(iso: &str) -> Option<i64> {
     Timestamp::parse_iso(iso).map(Timestamp::unix_millis)
-}
-
-fn invalid(what: &str) -> DecodeError {
-    DecodeError::Invalid(what.to_owned())
 }
 
 #[cfg(test)]

@@ -90,13 +90,11 @@ impl Node {
                 Self::Events(Box::new(events::Node::open(shared, opening).await?))
             }
             (Address::ServiceC2d, true) => {
-                Self::ServiceC2d(service_c2d::Node::open(shared, opening).await?)
+                Self::ServiceC2d(service_c2d::Node::open(shared, opening)?)
             }
-            (Address::Feedback, false) => {
-                Self::Feedback(feedback::Node::open(shared, opening).await?)
-            }
+            (Address::Feedback, false) => Self::Feedback(feedback::Node::open(shared, opening)?),
             (Address::FileNotifications, false) => {
-                Self::FileNotifications(file_notifications::Node::open(shared, opening).await?)
+                Self::FileNotifications(file_notifications::Node::open(shared, opening)?)
             }
             (Address::Telemetry(_), true) => {
                 Self::Telemetry(telemetry::Node::open(shared, opening).await?)
@@ -172,10 +170,8 @@ impl Node {
     pub(super) async fn wake(&mut self, shared: &mut Shared, wake: Wake) {
         match (self, wake) {
             (Self::Events(node), Wake::Events | Wake::Own) => node.credit(shared).await,
-            (Self::Feedback(node), Wake::Feedback | Wake::Own) => node.credit(shared).await,
-            (Self::FileNotifications(node), Wake::FileNotifications | Wake::Own) => {
-                node.credit(shared).await;
-            }
+            (Self::Feedback(node), Wake::Feedback) => node.credit(shared).await,
+            (Self::FileNotifications(node), Wake::FileNotifications) => node.credit(shared).await,
             _ => {}
         }
     }

@@ -17,8 +17,6 @@ use super::Opening;
 use crate::activity::OperationKind;
 use crate::amqp::shared::Shared;
 
-/// Bytes that a reader is sent before the connection has its turn again.
-const BYTES_IN_A_TURN: usize = 256 * 1024;
 /// Deliveries whose outcome is waited for. A lock is over after a minute or so, and the oldest go
 /// first: who never settles anything is sent the same again and again, and must not fill the memory.
 const MOST_UNSETTLED: usize = 4096;
@@ -62,11 +60,7 @@ pub(in crate::amqp) struct Reader<Q> {
 
 impl<Q: Queue> Reader<Q> {
     /// Takes a link of somebody who may read.
-    #[expect(clippy::unused_async, reason = "all nodes are opened in the same way")]
-    pub(super) async fn open(
-        shared: &mut Shared,
-        opening: &Opening<'_>,
-    ) -> Result<Self, AmqpError> {
+    pub(super) fn open(shared: &mut Shared, opening: &Opening<'_>) -> Result<Self, AmqpError> {
         shared.authority.service(Permission::ServiceConnect, None)?;
         shared
             .machine
@@ -121,26 +115,15 @@ impl<Q: Queue> Reader<Q> {
     /// There is credit, or something to send. Each entry is an operation of its own, and others
     /// have their turn between two of them, so that readers share what waits.
     pub(super) async fn credit(&mut self, shared: &mut Shared) {
-        let mut room = BYTES_IN_A_TURN;
-        while shared.machine.sendable(self.link) > 0 {
-            if room == 0 {
-                // What is written before the next turn makes room.
-                shared.wake.notify_one();
-                return;
-            }
-            let sent = match receive::<Q>(shared, self.settled).await {
-                Ok(Some((lock, payload))) => {
-                    let length = payload.len();
-                    self.send(shared, lock, payload).await;
-                    length
-                }
+        while shared.machine.sendable(self.link) > 0 && shared.has_room(self.link) {
+            match receive::<Q>(shared, self.settled).await {
+                Ok(Some((lock, payload))) => self.send(shared, lock, payload).await,
                 Ok(None) => return,
                 Err(error) => {
                     shared.machine.detach(self.link, Some(error));
                     return;
                 }
-            };
-            room = room.saturating_sub(sent.max(1));
+            }
             tokio::task::yield_now().await;
         }
     }
@@ -193,7 +176,7 @@ async fn receive<Q: Queue>(
             Ok(received)
         })
         .await;
-    let received = received.map_err(|error| AmqpError::from(&error))?;
+    let received = received.map_err(|error| shared.refusal(&error))?;
     Ok(received.map(|(lock, message)| {
         let mut payload = BytesMut::new();
         message.encode(&mut payload);
@@ -213,7 +196,7 @@ async fn settle<Q: Queue>(
             Q::settle(hub, cx, caller, lock, settlement)
         })
         .await
-        .map_err(|error| AmqpError::from(&error))
+        .map_err(|error| shared.refusal(&error))
 }
 
 async fn release<Q: Queue>(shared: &Shared, locks: &[LockToken]) {

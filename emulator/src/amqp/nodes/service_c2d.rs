@@ -5,7 +5,6 @@ use std::time::Duration;
 use iothub_hub::Permission;
 use iothub_protocol::amqp::address::Address;
 use iothub_protocol::amqp::connection::{AcceptLink, Delivery};
-use iothub_protocol::amqp::error::condition;
 use iothub_protocol::amqp::mapping::from_amqp;
 use iothub_protocol::amqp::message::AmqpMessage;
 use iothub_protocol::amqp::{AmqpError, DeliveryState};
@@ -29,11 +28,7 @@ pub(in crate::amqp) struct Node {}
 
 impl Node {
     /// Takes a link of somebody who may send.
-    #[expect(clippy::unused_async, reason = "all nodes are opened in the same way")]
-    pub(super) async fn open(
-        shared: &mut Shared,
-        opening: &Opening<'_>,
-    ) -> Result<Self, AmqpError> {
+    pub(super) fn open(shared: &mut Shared, opening: &Opening<'_>) -> Result<Self, AmqpError> {
         shared.authority.service(Permission::ServiceConnect, None)?;
         let answer = AcceptLink {
             credit: CREDIT,
@@ -49,7 +44,7 @@ impl Node {
     pub(super) async fn delivery(&mut self, shared: &mut Shared, delivery: Delivery) {
         let outcome = match AmqpMessage::decode(delivery.payload) {
             Ok(message) => enqueue(shared, &message).await,
-            Err(error) => Err(AmqpError::new(condition::DECODE_ERROR, error.to_string())),
+            Err(error) => Err(AmqpError::from(&error)),
         };
         if !delivery.settled {
             let state = match outcome {
@@ -84,7 +79,7 @@ async fn enqueue(shared: &Shared, message: &AmqpMessage) -> Result<(), AmqpError
             hub.send_c2d(cx, caller, client, message)
         })
         .await;
-    sent.map(drop).map_err(|error| AmqpError::from(&error))
+    sent.map(drop).map_err(|error| shared.refusal(&error))
 }
 
 /// Whom a message is for.

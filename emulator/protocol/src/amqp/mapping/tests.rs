@@ -1,5 +1,6 @@
 //! What is where, both ways.
 
+use bytes::BytesMut;
 use proptest::prelude::*;
 
 use super::*;
@@ -296,6 +297,34 @@ fn only_data_sections_are_a_batch() {
     assert!(unpack_batch(&message).is_err());
 }
 
+fn encoded(message: &AmqpMessage) -> Bytes {
+    let mut bytes = BytesMut::new();
+    message.encode(&mut bytes);
+    bytes.freeze()
+}
+
+#[test]
+fn each_section_of_a_batch_is_a_message() {
+    let messages = ["a", "b"].map(|body| {
+        to_amqp(&Message {
+            properties: PropertyBag::from_encoded(format!("$.mid={body}&k={body}")).unwrap(),
+            body: body.into(),
+        })
+    });
+    let batch = AmqpMessage {
+        body: Body::Data(messages.iter().map(encoded).collect()),
+        ..AmqpMessage::default()
+    };
+
+    assert_eq!(unpack_batch(&batch).unwrap(), messages);
+
+    let broken = AmqpMessage {
+        body: data(&[b"\0"]),
+        ..AmqpMessage::default()
+    };
+    assert!(unpack_batch(&broken).is_err());
+}
+
 /// A bag as the hub keeps one: what travels over AMQP, each name once.
 fn bags() -> impl Strategy<Value = PropertyBag> {
     let time = (0_i64..4_102_444_800_000).prop_map(iso);
@@ -355,7 +384,8 @@ proptest! {
         body in proptest::collection::vec(any::<u8>(), 0..32),
     ) {
         let message = Message { properties, body: body.into() };
-        prop_assert_eq!(from_amqp(&to_amqp(&message)).unwrap(), message);
+        let travelled = AmqpMessage::decode(encoded(&to_amqp(&message))).unwrap();
+        prop_assert_eq!(from_amqp(&travelled).unwrap(), message);
     }
 
     #[test]
