@@ -148,7 +148,11 @@ impl Emulator {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let mqtt_endpoint = mqtt::Endpoint::new(handle.clone(), config.mqtt.clone());
-        let amqp_endpoint = amqp::Endpoint::new(handle.clone(), config.amqp.clone());
+        let amqp_settings = amqp::Settings {
+            redirect_port: ports.amqps,
+            ..config.amqp.clone()
+        };
+        let amqp_endpoint = amqp::Endpoint::new(handle.clone(), amqp_settings);
         let http_endpoint = http::Endpoint::new(
             handle.clone(),
             info.clone(),

@@ -1,5 +1,7 @@
 //! The one narrow door to the hub: fault gate, lock, commit, release, record.
 
+mod readers;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use iothub_hub::{
     CallId, Change, ConnectRequest, Connected, Cx, Decision, Effect, End, Entropy, Event, Hub,
-    Notice, Outcome, PartitionId, Principal, QuotaMeter, SessionId, ThrottleMeter, Tier,
+    Notice, Outcome, PartitionId, Principal, QuotaMeter, ReaderId, SessionId, ThrottleMeter, Tier,
 };
 use iothub_protocol::method::{MethodRequest, MethodResponse};
 use iothub_protocol::{ClientId, Clock, Error, ErrorCode, Timestamp};
@@ -24,6 +26,9 @@ use crate::routes::{Failures, Sink};
 use crate::store::{Store, StoreError, Ticket};
 use crate::throttling::{Load, Quota};
 
+use readers::ReaderSignal;
+pub use readers::{EventReader, PartitionState};
+
 /// The hub with everything that surrounds it. Cheap to clone.
 #[derive(Clone)]
 pub struct HubHandle {
@@ -35,6 +40,8 @@ struct Inner {
     /// the process that is held across hub operations; nothing is awaited under it.
     core: Mutex<Core>,
     clock: Arc<HubClock>,
+    /// When the hub was surrounded.
+    opened: Timestamp,
     faults: FaultPlan,
     activity: Activity,
     blobs: Blobs,
@@ -66,6 +73,9 @@ struct Core {
     release: VecDeque<(Ticket, Step, Vec<Effect>)>,
     mailboxes: HashMap<SessionId, Arc<Mailbox>>,
     callers: HashMap<CallId, oneshot::Sender<Result<MethodResponse, Error>>>,
+    readers: HashMap<ReaderId, Arc<ReaderSignal>>,
+    /// Readers who have read everything of a partition.
+    waiting: HashMap<PartitionId, Vec<Arc<ReaderSignal>>>,
     observers: Vec<mpsc::Sender<Observation>>,
     dropped_observations: u64,
     /// Why the hub has stopped, when a commit failed: memory must not outrun the disk.
@@ -136,6 +146,8 @@ impl HubHandle {
             release: VecDeque::new(),
             mailboxes: HashMap::new(),
             callers: HashMap::new(),
+            readers: HashMap::new(),
+            waiting: HashMap::new(),
             observers: Vec::new(),
             dropped_observations: 0,
             broken: None,
@@ -143,6 +155,7 @@ impl HubHandle {
         let handle = Self {
             inner: Arc::new(Inner {
                 core: Mutex::new(core),
+                opened: clock.now(),
                 clock,
                 faults: FaultPlan::default(),
                 activity: Activity::default(),
@@ -291,13 +304,7 @@ impl HubHandle {
         self.lock()
             .store
             .read_events(partition, from, max)
-            .map_err(|error| {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "reading events failed"
-                );
-                Error::new(ErrorCode::ServerError, error.to_string())
-            })
+            .map_err(|error| readers::failed(&error))
     }
 
     /// For each partition, the oldest kept sequence number and the next one.
@@ -359,6 +366,11 @@ impl HubHandle {
     /// The clock.
     pub fn clock(&self) -> &Arc<HubClock> {
         &self.inner.clock
+    }
+
+    /// When the hub was surrounded.
+    pub fn opened(&self) -> Timestamp {
+        self.inner.opened
     }
 
     /// The fault plan.
@@ -658,7 +670,11 @@ impl HubHandle {
                             let _ = caller.send(result);
                         }
                     }
-                    Effect::EventsAppended(_) => appended = true,
+                    Effect::EventsAppended(partition) => {
+                        appended = true;
+                        core.wake_readers(partition);
+                    }
+                    Effect::ReaderEnded(reader, error) => core.end_reader(reader, error),
                     Effect::Route(endpoint, events) => {
                         self.inner.routes.push(step, endpoint, events);
                     }
@@ -756,7 +772,9 @@ impl Core {
         for (_, mailbox) in self.mailboxes.drain() {
             mailbox.close(ErrorCode::ServiceUnavailable);
         }
-        Error::new(ErrorCode::ServiceUnavailable, reason)
+        let error = Error::new(ErrorCode::ServiceUnavailable, reason);
+        self.end_all_readers(&error);
+        error
     }
 
     fn tell_observers(&mut self, observations: Vec<Observation>) {

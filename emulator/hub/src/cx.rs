@@ -8,6 +8,7 @@ use iothub_protocol::method::MethodResponse;
 use iothub_protocol::{ClientId, Error, ErrorCode, Timestamp};
 
 use crate::c2d::C2dMessage;
+use crate::consumers::ReaderId;
 use crate::documents::{Document, DocumentKind};
 use crate::locks::LockToken;
 use crate::methods::CallId;
@@ -85,6 +86,8 @@ pub enum Effect {
     FileNotificationsReady,
     /// Who carries out imports and exports may ask for the next.
     RegistryJobReady,
+    /// The reader's place is taken, or its consumer group gone.
+    ReaderEnded(ReaderId, Error),
 }
 
 /// What the hub sends to a connected client.

@@ -65,4 +65,6 @@ kinds! {
     Routing = 9,
     /// Meters of quotas.
     Meter = 10,
+    /// A group of those who read events.
+    ConsumerGroup = 11,
 }

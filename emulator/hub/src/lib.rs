@@ -12,6 +12,7 @@ mod authorities;
 mod bulk;
 mod c2d;
 mod configurations;
+mod consumers;
 mod cx;
 mod deadlines;
 mod digital_twins;
@@ -27,6 +28,7 @@ mod lifecycle;
 mod limits;
 mod locks;
 mod methods;
+mod partition_key;
 mod query;
 mod registry;
 mod registry_jobs;
@@ -51,6 +53,7 @@ pub use audience::{Proof, Reach};
 pub use authorities::{Authority, AuthorityCertificate, TrustAnchor};
 pub use c2d::{C2dMessage, Received};
 pub use configurations::ConfigurationReading;
+pub use consumers::{ConsumerGroup, DEFAULT_GROUP, ReaderId, ReaderRequest};
 pub use cx::{Change, Cx, Delivery, Effect, Notice, Outcome};
 pub use documents::{Document, DocumentKind};
 pub use entropy::Entropy;
@@ -129,6 +132,7 @@ pub struct Hub {
     jobs: jobs::Jobs,
     registry_jobs: registry_jobs::RegistryJobs,
     configurations: configurations::Configurations,
+    consumers: consumers::Consumers,
     authorities: authorities::Authorities,
     uploads: uploads::Uploads,
     file_notifications: file_notifications::FileNotifications,
@@ -152,6 +156,7 @@ impl Hub {
             jobs: jobs::Jobs::default(),
             registry_jobs: registry_jobs::RegistryJobs::default(),
             configurations: configurations::Configurations::default(),
+            consumers: consumers::Consumers::default(),
             authorities: authorities::Authorities::default(),
             uploads: uploads::Uploads::default(),
             file_notifications: file_notifications::FileNotifications::default(),
@@ -232,6 +237,7 @@ impl Hub {
                 self.routing.restore_routing(key, document, configured);
             }
             DocumentKind::Meter => self.throttles.restore_meter(key, document),
+            DocumentKind::ConsumerGroup => self.consumers.restore_group(key, document),
         }
     }
 
@@ -259,6 +265,7 @@ impl Hub {
             jobs: self.jobs.clone(),
             registry_jobs: self.registry_jobs.clone(),
             configurations: self.configurations.clone(),
+            consumers: self.consumers.without_readers(),
             authorities: self.authorities.clone(),
             uploads: self.uploads.clone(),
             file_notifications: self.file_notifications.clone(),
@@ -303,8 +310,10 @@ impl Hub {
     pub fn reset(&mut self, cx: &mut Cx<'_>) {
         self.close_all_sessions(cx);
         self.fail_all_calls(cx);
+        let consumers = self.consumers_after_reset(cx);
         cx.change(Change::Reset);
         *self = Self {
+            consumers,
             sessions: self.sessions.emptied(),
             methods: self.methods.emptied(),
             ..Self::new((*self.config).clone())

@@ -10,6 +10,10 @@ pub(crate) const ROUTES: usize = 100;
 pub(crate) const ENDPOINTS: usize = 10;
 /// Enrichments of routed messages (the same).
 pub(crate) const ENRICHMENTS: usize = 10;
+/// Consumer groups beside `$Default` (the same).
+pub(crate) const CONSUMER_GROUPS: usize = 20;
+/// Readers of a partition in one consumer group, unless one reads alone (the same).
+pub(crate) const READERS: usize = 5;
 
 /// The hub's limits. The defaults are those of the real hub's S1 tier, where it has them.
 #[derive(Clone, Debug, PartialEq)]

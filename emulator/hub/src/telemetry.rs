@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::Hub;
 use crate::access::{AuthMethod, Permission, Principal};
 use crate::cx::{Change, Cx, Effect};
+use crate::partition_key;
 use crate::query::json_body;
 use crate::sessions::SessionId;
 
@@ -200,8 +201,8 @@ impl Hub {
 
     /// The partition of a device's events. All of a device's events share one.
     pub fn partition_of(&self, device: &DeviceId) -> PartitionId {
-        let count = self.telemetry.heads.len() as u64;
-        (fnv1a(device.as_str().as_bytes()) % count) as PartitionId
+        let count = self.telemetry.heads.len() as u16;
+        partition_key::partition_of(device.as_str().as_bytes(), count)
     }
 
     /// The will of a client whose connection was lost: an ordinary message with the property
@@ -294,11 +295,4 @@ fn check_size(message: &Message) -> Result<(), Error> {
 
 fn stored_size(message: &Message) -> u64 {
     (message.body.len() + message.properties.as_encoded().len()) as u64 + 1
-}
-
-/// FNV-1a: fixed for ever, so that a device keeps its partition.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &b| {
-        (hash ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
-    })
 }

@@ -53,6 +53,23 @@ impl Authority {
         Ok(reach)
     }
 
+    /// What this token alone proves, whatever the connection has proved.
+    ///
+    /// Refuses with `amqp:unauthorized-access`.
+    pub(super) fn of_token(
+        &self,
+        hub: &Hub,
+        now: Timestamp,
+        token: &str,
+    ) -> Result<Self, AmqpError> {
+        let proof = hub
+            .authenticate_audience(now, None, token)
+            .map_err(|error| unauthorized(error.detail))?;
+        let mut authority = Self::new(self.hub_name.clone());
+        authority.grants.push(Grant { proof, token: None });
+        Ok(authority)
+    }
+
     /// Takes a login: a policy's or client's name with a token, or a policy's name with its key
     /// (`spec/amqp.md` 2.2).
     pub(super) fn log_in(

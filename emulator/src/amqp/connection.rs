@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::nodes::{Node, Opening, Wake};
 use super::output::write_all;
-use super::shared::Shared;
+use super::shared::{Shared, without_port};
 use super::signals::Signals;
 use super::{Settings, devices};
 use crate::certificates::certificate_facts;
@@ -255,6 +255,9 @@ where
             } => return self.authenticate(mechanism.as_str(), initial_response),
             Event::Opened(open) => {
                 tracing::debug!(peer = %shared.peer.address, container = open.container_id, "open");
+                if let Some(host) = &open.hostname {
+                    shared.host = Some(without_port(host).to_owned());
+                }
                 self.show_certificate();
                 let until = self.shared.handle.clock().now();
                 self.stage = Stage::Unproven(until + self.shared.settings.authentication_timeout);

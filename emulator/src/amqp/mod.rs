@@ -39,6 +39,8 @@ pub struct Settings {
     pub max_links: u32,
     /// Bytes of a connection's unfinished deliveries, of all links together.
     pub max_unfinished: usize,
+    /// The port that readers of events are sent to from the hub's own address (`spec/amqp.md` 6.1).
+    pub redirect_port: u16,
 }
 
 impl Default for Settings {
@@ -51,6 +53,7 @@ impl Default for Settings {
             max_sessions: 1024,
             max_links: 8192,
             max_unfinished: 4 * 1024 * 1024,
+            redirect_port: 5671,
         }
     }
 }

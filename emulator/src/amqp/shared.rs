@@ -22,6 +22,8 @@ pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
     /// The other end.
     pub(super) peer: Peer,
+    /// The host that the peer believes to speak to, without a port; once it has said so.
+    pub(super) host: Option<String>,
     /// The protocol's rules. Nodes accept links, send and settle by it.
     pub(super) machine: Connection,
     /// What the peer has proved so far.
@@ -48,6 +50,8 @@ const MECHANISMS: [Symbol; 4] = [
 ];
 /// Names a refusal in what is told beside its sentence.
 const TRACKING_ID: Symbol = Symbol::of("com.microsoft:tracking-id");
+/// Bytes that wait to be written, beyond which nodes add nothing.
+const OUTPUT_LIMIT: usize = 256 * 1024;
 /// Transfers of a session that are taken before its window is opened again (`spec/amqp.md` 2.3).
 const INCOMING_WINDOW: u32 = 5000;
 
@@ -71,6 +75,7 @@ impl Shared {
             handle,
             settings,
             peer,
+            host: None,
             machine,
             authority: Authority::new(hub_name),
             devices: Devices::default(),
@@ -100,7 +105,7 @@ impl Shared {
 
     /// Whether so much waits to be written that nothing is to be added but answers.
     pub(super) fn is_congested(&self) -> bool {
-        false
+        self.machine.output_len() >= OUTPUT_LIMIT
     }
 
     /// The peer wants the link drained: remembered for later when the node has stopped half-way.
@@ -114,5 +119,13 @@ impl Shared {
     /// A link that may go on, when everything has been written, and whether to drain it.
     pub(super) fn next_congested(&mut self) -> Option<(LinkId, bool)> {
         self.congested.pop_first()
+    }
+}
+
+/// A host without its port. An address of IPv6 stands in brackets, as in a URI.
+pub(super) fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
+        _ => host,
     }
 }

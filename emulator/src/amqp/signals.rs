@@ -10,7 +10,6 @@ use crate::handle::HubHandle;
 /// What a connection waits for. A connection without such nodes is not woken.
 #[derive(Default)]
 pub(super) struct Signals {
-    appended: Option<Signal>,
     feedback: Option<Signal>,
     file_notifications: Option<Signal>,
 }
@@ -24,15 +23,14 @@ struct Signal {
 impl Signals {
     /// A node is there.
     pub(super) fn add(&mut self, handle: &HubHandle, node: &Node) {
-        let Some((slot, receiver)) = self.slot(node).map(|(slot, wake)| {
-            let receiver = match wake {
-                Wake::Feedback => handle.feedback_ready(),
-                Wake::FileNotifications => handle.file_notifications(),
-                Wake::Events | Wake::Own => handle.appended(),
-            };
-            (slot, receiver)
-        }) else {
+        let Some((slot, wake)) = self.slot(node) else {
             return;
+        };
+        let receiver = match wake {
+            Wake::Feedback => handle.feedback_ready(),
+            Wake::FileNotifications => handle.file_notifications(),
+            // The connection's own signal is waited for anyway.
+            Wake::Own => return,
         };
         let signal = slot.get_or_insert(Signal { receiver, nodes: 0 });
         signal.nodes += 1;
@@ -54,7 +52,6 @@ impl Signals {
     /// Completes when something has changed. Safe to drop half-way.
     pub(super) async fn changed(&mut self) -> Wake {
         tokio::select! {
-            () = changed(&mut self.appended) => Wake::Events,
             () = changed(&mut self.feedback) => Wake::Feedback,
             () = changed(&mut self.file_notifications) => Wake::FileNotifications,
         }
@@ -62,13 +59,14 @@ impl Signals {
 
     fn slot(&mut self, node: &Node) -> Option<(&mut Option<Signal>, Wake)> {
         match node {
-            Node::Events(_) => Some((&mut self.appended, Wake::Events)),
             Node::Feedback(_) => Some((&mut self.feedback, Wake::Feedback)),
             Node::FileNotifications(_) => {
                 Some((&mut self.file_notifications, Wake::FileNotifications))
             }
             Node::Cbs(_)
             | Node::Management(_)
+            // Readers have a signal of their own for each partition.
+            | Node::Events(_)
             | Node::ServiceC2d(_)
             | Node::Telemetry(_)
             | Node::C2d(_)

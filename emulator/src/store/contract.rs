@@ -2,10 +2,10 @@
 
 use std::sync::mpsc;
 
-use iothub_hub::{Change, Event, PartitionHead, PartitionId};
+use iothub_hub::{Change, PartitionHead, PartitionId};
 
 use super::samples::{events, twin};
-use super::{FileOptions, FileStore, MemoryStore, OnDurable, Store, StoreError, Ticket};
+use super::{EventRun, FileOptions, FileStore, MemoryStore, OnDurable, Store, StoreError, Ticket};
 use crate::config::Durability;
 
 const PARTITIONS: u16 = 4;
@@ -285,13 +285,13 @@ mod through_the_hub {
             *self.call.lock().unwrap() = Some(call);
         }
 
-        fn read_events(
+        fn read_run(
             &self,
             _partition: PartitionId,
             _from: u64,
             _max: usize,
-        ) -> Result<Vec<Event>, StoreError> {
-            Ok(Vec::new())
+        ) -> Result<EventRun, StoreError> {
+            Ok(EventRun::default())
         }
 
         fn first_sequence(&self, _partition: PartitionId) -> u64 {
@@ -403,13 +403,13 @@ impl Store for FailingStore {
         self.inner.on_durable(call);
     }
 
-    fn read_events(
+    fn read_run(
         &self,
         partition: PartitionId,
         from: u64,
         max: usize,
-    ) -> Result<Vec<Event>, StoreError> {
-        self.inner.read_events(partition, from, max)
+    ) -> Result<EventRun, StoreError> {
+        self.inner.read_run(partition, from, max)
     }
 
     fn first_sequence(&self, partition: PartitionId) -> u64 {

@@ -17,14 +17,14 @@ mod sync;
 use std::path::Path;
 use std::sync::Arc;
 
-use iothub_hub::{Change, Event, PartitionId};
+use iothub_hub::{Change, PartitionId};
 
 use self::directory::{Directory, Lock, damaged, remove};
 use self::journal::{Journal, Recovered};
 use self::live::Live;
 use self::partition::{Partition, Sizes};
 use self::sync::{Syncer, Unsynced};
-use super::{OnDurable, Store, StoreError, Ticket};
+use super::{EventRun, OnDurable, Store, StoreError, Ticket};
 use crate::config::Durability;
 
 /// A store in a directory, which it alone uses until it is closed or dropped.
@@ -202,14 +202,17 @@ impl Store for FileStore {
         self.syncer.on_durable(call);
     }
 
-    fn read_events(
+    fn read_run(
         &self,
         partition: PartitionId,
         from: u64,
         max: usize,
-    ) -> Result<Vec<Event>, StoreError> {
+    ) -> Result<EventRun, StoreError> {
         let partition = self.partitions.get(usize::from(partition));
-        partition.map_or_else(|| Ok(Vec::new()), |partition| partition.read(from, max))
+        partition.map_or_else(
+            || Ok(EventRun::default()),
+            |partition| partition.read(from, max),
+        )
     }
 
     fn first_sequence(&self, partition: PartitionId) -> u64 {

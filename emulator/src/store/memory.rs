@@ -1,9 +1,9 @@
 //! Keeps events in memory and nothing else: the hub itself holds the rest.
 
-use iothub_hub::{Change, Event, PartitionId};
+use iothub_hub::{Change, PartitionId};
 
 use super::recent::Recent;
-use super::{OnDurable, Store, StoreError, Ticket};
+use super::{EventRun, OnDurable, Store, StoreError, Ticket};
 
 /// A store that forgets everything when the process ends. Commits are durable, in its sense, at
 /// once.
@@ -82,14 +82,14 @@ impl Store for MemoryStore {
 
     fn on_durable(&mut self, _call: OnDurable) {}
 
-    fn read_events(
+    fn read_run(
         &self,
         partition: PartitionId,
         from: u64,
         max: usize,
-    ) -> Result<Vec<Event>, StoreError> {
+    ) -> Result<EventRun, StoreError> {
         let partition = self.partitions.get(usize::from(partition));
-        Ok(partition.map_or_else(Vec::new, |partition| partition.read(from, max)))
+        Ok(partition.map_or_else(EventRun::default, |partition| partition.read(from, max)))
     }
 
     fn first_sequence(&self, partition: PartitionId) -> u64 {

@@ -5,6 +5,7 @@ mod contract;
 mod file;
 mod memory;
 mod recent;
+mod run;
 #[cfg(test)]
 mod samples;
 
@@ -14,6 +15,7 @@ use iothub_hub::{Change, Event, PartitionId};
 
 pub use file::{FileOptions, FileStore};
 pub use memory::MemoryStore;
+pub use run::EventRun;
 
 /// Names a commit; later commits have greater tickets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,14 +77,31 @@ pub trait Store: Send {
     /// store whose commits are durable at once never calls.
     fn on_durable(&mut self, call: OnDurable);
 
-    /// Events of a partition from sequence number `from` on, at most `max`; older ones than are
-    /// kept are left out.
+    /// Some events of a partition from sequence number `from` on, at most `max`, at least one when
+    /// there are any; older ones than are kept are left out.
+    fn read_run(
+        &self,
+        partition: PartitionId,
+        from: u64,
+        max: usize,
+    ) -> Result<EventRun, StoreError>;
+
+    /// As [`Store::read_run`], and as many as there are.
     fn read_events(
         &self,
         partition: PartitionId,
         from: u64,
         max: usize,
-    ) -> Result<Vec<Event>, StoreError>;
+    ) -> Result<Vec<Event>, StoreError> {
+        let (mut events, mut next) = (Vec::new(), from);
+        while events.len() < max {
+            let run = self.read_run(partition, next, max - events.len())?;
+            let Some(last) = run.last() else { break };
+            next = last.sequence + 1;
+            events.extend_from_slice(&run);
+        }
+        Ok(events)
+    }
 
     /// The oldest sequence number that is kept, or the next one when none is.
     fn first_sequence(&self, partition: PartitionId) -> u64;

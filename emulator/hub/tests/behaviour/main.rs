@@ -8,6 +8,7 @@ mod authorities;
 mod bulk;
 mod c2d;
 mod configurations;
+mod consumers;
 mod deployments;
 mod digital_twins;
 mod edge;

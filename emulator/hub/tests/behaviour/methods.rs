@@ -43,7 +43,8 @@ fn ends(outcome: &Outcome) -> Vec<(CallId, Result<i32, ErrorCode>)> {
         | Effect::FeedbackReady
         | Effect::Disconnect(..)
         | Effect::FileNotificationsReady
-        | Effect::RegistryJobReady => None,
+        | Effect::RegistryJobReady
+        | Effect::ReaderEnded(..) => None,
     });
     ends.collect()
 }

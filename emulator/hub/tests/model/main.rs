@@ -498,6 +498,7 @@ impl Bench {
             Effect::FileNotificationsReady | Effect::RegistryJobReady => {
                 unreachable!("no files and no imports are among the operations")
             }
+            Effect::ReaderEnded(..) => unreachable!("nobody reads events"),
             Effect::Disconnect(session, code) => Seen::Disconnect(session.0, *code),
         }
     }

@@ -39,10 +39,8 @@ pub(super) struct Opening<'a> {
 /// What changed elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wake {
-    /// A mailbox of the connection's devices, or a reader's place in the hub.
+    /// A mailbox of the connection's devices; events for a reader, or its place in the hub.
     Own,
-    /// Events were appended.
-    Events,
     /// Feedback can be received.
     Feedback,
     /// File-upload notifications can be received.
@@ -83,8 +81,12 @@ impl Node {
         let incoming = opening.attach.role == Role::Sender;
         Ok(match (&opening.address, incoming) {
             (Address::Cbs, _) => Self::Cbs(cbs::Node::open(shared, opening)),
-            (Address::Management, _) => {
-                Self::Management(management::Node::open(shared, opening).await?)
+            (Address::Management, _) => Self::Management(management::Node::open(shared, opening)),
+            // Below an event hub's name it is the same, unless the events are elsewhere.
+            (Address::HubEvents { rest }, _)
+                if rest.eq_ignore_ascii_case("$management") && !shared.authority.is_for_hub() =>
+            {
+                Self::Management(management::Node::open(shared, opening))
             }
             (Address::HubEvents { .. } | Address::EntityPartition { .. }, false) => {
                 Self::Events(Box::new(events::Node::open(shared, opening).await?))
@@ -104,6 +106,13 @@ impl Node {
             }
             (Address::Methods(_), _) => Self::Methods(methods::Node::open(shared, opening).await?),
             (Address::Twin(_), _) => Self::Twin(twin::Node::open(shared, opening).await?),
+            // Nobody but devices sends events (`spec/amqp.md` 6.5).
+            (Address::Entity { .. } | Address::HubEvents { .. }, true) => {
+                return Err(AmqpError::new(
+                    condition::UNAUTHORIZED_ACCESS,
+                    "not emulated: publishing to the event hub of an IoT hub",
+                ));
+            }
             (address, _) => {
                 return Err(AmqpError::new(
                     condition::NOT_FOUND,
@@ -117,7 +126,7 @@ impl Node {
     pub(super) async fn delivery(&mut self, shared: &mut Shared, delivery: Delivery) {
         match self {
             Self::Cbs(node) => node.delivery(shared, delivery).await,
-            Self::Management(node) => node.delivery(shared, delivery).await,
+            Self::Management(node) => node.delivery(shared, delivery),
             Self::ServiceC2d(node) => node.delivery(shared, delivery).await,
             Self::Telemetry(node) => node.delivery(shared, delivery).await,
             Self::Methods(node) => node.delivery(shared, delivery).await,
@@ -153,7 +162,7 @@ impl Node {
         match self {
             Self::Cbs(_) => shared.cbs.pump(&mut shared.machine),
             Self::Management(_) => shared.management.pump(&mut shared.machine),
-            Self::Events(node) => node.credit(shared).await,
+            Self::Events(node) => node.credit(shared),
             Self::Feedback(node) => node.credit(shared).await,
             Self::FileNotifications(node) => node.credit(shared).await,
             Self::C2d(node) => node.credit(shared).await,
@@ -169,7 +178,7 @@ impl Node {
     /// Something changed elsewhere.
     pub(super) async fn wake(&mut self, shared: &mut Shared, wake: Wake) {
         match (self, wake) {
-            (Self::Events(node), Wake::Events | Wake::Own) => node.credit(shared).await,
+            (Self::Events(node), Wake::Own) => node.credit(shared),
             (Self::Feedback(node), Wake::Feedback) => node.credit(shared).await,
             (Self::FileNotifications(node), Wake::FileNotifications) => node.credit(shared).await,
             _ => {}
@@ -181,14 +190,14 @@ impl Node {
         match self {
             Self::Cbs(_) => shared.cbs.remove(link),
             Self::Management(_) => shared.management.remove(link),
-            Self::Events(node) => node.close(shared).await,
             Self::Feedback(node) => node.close(shared).await,
             Self::FileNotifications(node) => node.close(shared).await,
             Self::Telemetry(node) => node.close(shared).await,
             Self::C2d(node) => node.close(shared).await,
             Self::Methods(node) => node.close(shared).await,
             Self::Twin(node) => node.close(shared).await,
-            Self::ServiceC2d(_) => {}
+            // A reader gives up its place when it is dropped.
+            Self::ServiceC2d(_) | Self::Events(_) => {}
         }
     }
 }

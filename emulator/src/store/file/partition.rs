@@ -11,8 +11,8 @@ use super::change;
 use super::directory::{Directory, SegmentName, malformed, remove};
 use super::segment::Segment;
 use super::sync::Unsynced;
-use crate::store::StoreError;
 use crate::store::recent::Recent;
+use crate::store::{EventRun, StoreError};
 
 /// The events of one partition.
 #[derive(Debug)]
@@ -164,8 +164,8 @@ impl Partition {
             .map_or(self.head.next_sequence, Segment::first)
     }
 
-    /// Events from `from` on, at most `max`.
-    pub(super) fn read(&self, from: u64, max: usize) -> Result<Vec<Event>, StoreError> {
+    /// Some events from `from` on, at most `max`.
+    pub(super) fn read(&self, from: u64, max: usize) -> Result<EventRun, StoreError> {
         let from = from.max(self.first());
         if from >= self.recent.first() {
             return Ok(self.recent.read(from, max));
@@ -190,7 +190,7 @@ impl Partition {
                 })
             })?;
         }
-        Ok(events)
+        Ok(events.into())
     }
 
     fn begin_segment(&mut self, head: PartitionHead) -> Result<(), StoreError> {
