@@ -31,6 +31,8 @@ macro_rules! operations {
 operations! {
     Connect = "connect",
     Disconnect = "disconnect",
+    RenewToken = "renewToken",
+    AnnounceModel = "announceModel",
     Subscribe = "subscribe",
     Unsubscribe = "unsubscribe",
     SendTelemetry = "sendTelemetry",

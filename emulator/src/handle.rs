@@ -15,7 +15,7 @@ use iothub_hub::{
 };
 use iothub_protocol::method::{MethodRequest, MethodResponse};
 use iothub_protocol::{ClientId, Clock, Error, ErrorCode, Timestamp};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::activity::{Activity, Operation, OperationKind};
 use crate::blobs::{BlobSettings, Blobs};
@@ -207,10 +207,32 @@ impl HubHandle {
         client: &ClientId,
         authenticate: impl FnOnce(&Hub, Timestamp) -> Result<ConnectRequest, Error>,
     ) -> Result<(Presence, Step), Error> {
+        self.connect_to(client, Mailbox::default(), authenticate)
+            .await
+    }
+
+    /// As [`HubHandle::connect`], for a connection that carries several clients: each one's mailbox
+    /// rings the same bell.
+    pub async fn connect_waking(
+        &self,
+        client: &ClientId,
+        bell: Arc<Notify>,
+        authenticate: impl FnOnce(&Hub, Timestamp) -> Result<ConnectRequest, Error>,
+    ) -> Result<(Presence, Step), Error> {
+        self.connect_to(client, Mailbox::waking(bell), authenticate)
+            .await
+    }
+
+    async fn connect_to(
+        &self,
+        client: &ClientId,
+        mailbox: Mailbox,
+        authenticate: impl FnOnce(&Hub, Timestamp) -> Result<ConnectRequest, Error>,
+    ) -> Result<(Presence, Step), Error> {
         self.perform(OperationKind::Connect.on(client), |core, cx| {
             let request = authenticate(&core.hub, cx.now())?;
             let connected = core.hub.connect(cx, request)?;
-            let mailbox = Arc::new(Mailbox::default());
+            let mailbox = Arc::new(mailbox);
             core.mailboxes.insert(connected.session, mailbox.clone());
             Ok(Presence { connected, mailbox })
         })

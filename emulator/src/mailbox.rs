@@ -1,7 +1,7 @@
 //! From the hub to a connection: a bounded queue of deliveries, and the word to end.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use iothub_hub::Delivery;
 use iothub_protocol::ErrorCode;
@@ -20,7 +20,22 @@ const CAPACITY: usize = 4096;
 pub struct Mailbox {
     /// Guards the queue and the end; held for a push or a take.
     state: Mutex<State>,
-    changed: Notify,
+    bell: Bell,
+}
+
+/// Who is woken when something changes.
+#[derive(Debug)]
+enum Bell {
+    /// Who waits for this mailbox.
+    Own(Notify),
+    /// Who waits for several mailboxes at once.
+    Shared(Arc<Notify>),
+}
+
+impl Default for Bell {
+    fn default() -> Self {
+        Self::Own(Notify::new())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +45,14 @@ struct State {
 }
 
 impl Mailbox {
+    /// One of several that wake the same connection.
+    pub(crate) fn waking(bell: Arc<Notify>) -> Self {
+        Self {
+            state: Mutex::default(),
+            bell: Bell::Shared(bell),
+        }
+    }
+
     /// Adds a delivery; a full mailbox is closed instead and its connection ended.
     pub(crate) fn push(&self, step: Step, delivery: Delivery) {
         let mut state = self.lock();
@@ -40,13 +63,13 @@ impl Mailbox {
             state.queue.push_back((step, delivery));
         }
         drop(state);
-        self.changed.notify_one();
+        self.bell().notify_one();
     }
 
     /// Tells the connection to end.
     pub(crate) fn close(&self, code: ErrorCode) {
         self.lock().closed.get_or_insert(code);
-        self.changed.notify_one();
+        self.bell().notify_one();
     }
 
     /// Takes the next delivery of a step before `before`, or any when `None`.
@@ -71,7 +94,14 @@ impl Mailbox {
 
     /// Completes when something may have changed. Safe to drop half-way.
     pub async fn changed(&self) {
-        self.changed.notified().await;
+        self.bell().notified().await;
+    }
+
+    fn bell(&self) -> &Notify {
+        match &self.bell {
+            Bell::Own(bell) => bell,
+            Bell::Shared(bell) => bell,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -115,6 +115,8 @@ impl OperationKind {
             | Self::TestConfigurationQueries
             | Self::ApplyConfiguration => Throttle::Configurations,
             Self::Disconnect
+            | Self::RenewToken
+            | Self::AnnounceModel
             | Self::Subscribe
             | Self::Unsubscribe
             | Self::AnswerMethod

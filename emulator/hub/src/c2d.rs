@@ -160,42 +160,68 @@ impl Hub {
         Ok(())
     }
 
-    /// Settles messages that the session was sent. Locks that are lost, or not the session's, are
-    /// passed over: the client could not know (`spec/device.md` 5.3).
+    /// Settles messages that the session was sent; answers which locks are lost, or not the
+    /// session's. They are passed over: the client could not know (`spec/device.md` 5.3).
     pub fn acknowledge_c2d(
         &mut self,
         cx: &mut Cx<'_>,
         session: SessionId,
         locks: &[LockToken],
         settlement: Settlement,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<LockToken>, Error> {
         let now = cx.now();
         let state = self.sessions.require(session)?;
         state.last_activity = now;
         let client = state.client.clone();
+        let mut lost = Vec::new();
+        for &lock in locks {
+            match self.c2d.locked(&client, lock) {
+                Some((sequence, holder)) if holder == Holder::Session(session) => {
+                    self.settle_locked(cx, &client, sequence, settlement);
+                }
+                Some(_) | None => lost.push(lock),
+            }
+        }
+        self.push_c2d(cx, &client);
+        Ok(lost)
+    }
+
+    /// Takes back messages that the session was sent and does not settle: they return to their
+    /// places, as if its connection were lost (`spec/device.md` 5.4).
+    pub fn give_back_c2d(
+        &mut self,
+        cx: &mut Cx<'_>,
+        session: SessionId,
+        locks: &[LockToken],
+    ) -> Result<(), Error> {
+        let client = self.sessions.require(session)?.client.clone();
         for &lock in locks {
             if let Some((sequence, holder)) = self.c2d.locked(&client, lock)
                 && holder == Holder::Session(session)
             {
-                self.settle_locked(cx, &client, sequence, settlement);
+                self.return_c2d(cx, &client, sequence, self.counts_every_return());
             }
         }
         self.push_c2d(cx, &client);
         Ok(())
     }
 
-    /// Says how many messages more the session takes. From then on it counts itself; until then it
-    /// has a window, which what it settles opens again.
+    /// Says how many messages more, or fewer, the session takes. From then on it counts itself;
+    /// until then it has a window, which what it settles opens again. Answers the change that was
+    /// made: what has been sent already cannot be asked back.
     pub fn grant_c2d(
         &mut self,
         cx: &mut Cx<'_>,
         session: SessionId,
-        credit: u32,
-    ) -> Result<(), Error> {
+        more: i64,
+    ) -> Result<i64, Error> {
         let client = self.sessions.require(session)?.client.clone();
-        self.c2d.grants.insert(session, credit);
+        let credit = self.c2d.grants.entry(session).or_default();
+        let before = i64::from(*credit);
+        let after = before.saturating_add(more).clamp(0, u32::MAX.into());
+        *credit = after as u32;
         self.push_c2d(cx, &client);
-        Ok(())
+        Ok(after - before)
     }
 
     /// Empties a client's queue, locked messages included; answers how many there were.

@@ -268,6 +268,61 @@ impl Hub {
         })
     }
 
+    /// Takes a newer proof of who a session's client is. The session lasts as long as that one is
+    /// good, and what it sends is stamped with it (`spec/device.md` 2.8, 4.6).
+    ///
+    /// Refuses with `IotHubUnauthorizedAccess` a credential of someone else, and with
+    /// `DeviceConnectionClosedRemotely` when the session has ended.
+    pub fn renew_session(
+        &mut self,
+        session: SessionId,
+        principal: &Principal,
+    ) -> Result<(), Error> {
+        principal.require(Permission::DeviceConnect)?;
+        let state = self.sessions.require(session)?;
+        if let Who::Client(proven) = principal.who()
+            && *proven != state.client
+        {
+            return Err(Error::unauthorized(format!(
+                "{proven} wants to stay connected as {}",
+                state.client
+            )));
+        }
+        let old = state.expiry.take();
+        if state.origin.auth_method != principal.auth_method() {
+            Arc::make_mut(&mut state.origin).auth_method = principal.auth_method();
+        }
+        if let Some(old) = old {
+            self.deadlines.cancel(old);
+        }
+        let grace = self.config.limits.session_grace;
+        let expiry = principal.expires().map(|expires| {
+            self.deadlines
+                .set(expires + grace, Due::SessionExpiry(session))
+        });
+        self.sessions.require(session)?.expiry = expiry;
+        Ok(())
+    }
+
+    /// Takes the model that a session's client says it implements only after it has connected
+    /// (`spec/device.md` 15).
+    pub fn announce_model(
+        &mut self,
+        cx: &mut Cx<'_>,
+        session: SessionId,
+        model_id: &str,
+    ) -> Result<(), Error> {
+        let state = self.sessions.require(session)?;
+        if state.origin.model_id.as_deref().unwrap_or_default() == model_id {
+            return Ok(());
+        }
+        let model = Some(model_id.to_owned()).filter(|id| !id.is_empty());
+        Arc::make_mut(&mut state.origin).model_id = model;
+        let client = state.client.clone();
+        self.set_model_id(cx, &client, model_id);
+        Ok(())
+    }
+
     /// Ends a session whose connection is over. A session that has already been ended is not an
     /// error: the connection learns of it late.
     pub fn disconnect(&mut self, cx: &mut Cx<'_>, session: SessionId, end: End) {

@@ -165,6 +165,9 @@ where
         }
         devices::flush(&mut self.shared).await;
         devices::drain(&mut self.shared).await;
+        while let Some(link) = self.shared.next_detached() {
+            self.forget(link).await;
+        }
         taken.and(due)?;
         self.write(shutdown).await?;
         while let Some((link, drain)) = self.shared.next_congested() {
@@ -245,6 +248,14 @@ where
         Ok(())
     }
 
+    /// A link is over.
+    async fn forget(&mut self, link: LinkId) {
+        if let Some(place) = self.nodes.remove(&link) {
+            self.signals.remove(&place.node);
+            place.node.close(&mut self.shared, link).await;
+        }
+    }
+
     async fn take(&mut self, event: Event) -> Result<(), Ending> {
         let shared = &mut self.shared;
         match event {
@@ -268,12 +279,7 @@ where
                 ours: false,
                 attach,
             } => Box::pin(self.attach(link, session, &attach)).await,
-            Event::LinkDetached { link, .. } => {
-                if let Some(place) = self.nodes.remove(&link) {
-                    self.signals.remove(&place.node);
-                    place.node.close(shared, link).await;
-                }
-            }
+            Event::LinkDetached { link, .. } => self.forget(link).await,
             Event::Delivery(delivery) => {
                 if let Some(place) = self.nodes.get_mut(&delivery.link) {
                     place.node.delivery(shared, delivery).await;

@@ -39,6 +39,8 @@ pub(super) struct Shared {
     /// Links that stopped because too much waits to be written, and whether to drain them once they
     /// have gone on.
     congested: BTreeMap<LinkId, bool>,
+    /// Links that were detached from here and whose nodes are still to be told.
+    detached: Vec<LinkId>,
 }
 
 /// Mechanisms that are offered (`spec/amqp.md` 2.2).
@@ -83,6 +85,7 @@ impl Shared {
             management: Responder::default(),
             wake: Arc::default(),
             congested: BTreeMap::new(),
+            detached: Vec::new(),
         }
     }
 
@@ -90,6 +93,17 @@ impl Shared {
     pub(super) fn refusal(&self, error: &Error) -> AmqpError {
         let id = self.handle.tracking_id();
         AmqpError::from(error).with_info(TRACKING_ID, id.as_str())
+    }
+
+    /// Detaches a link from here; its node is closed next.
+    pub(super) fn detach(&mut self, link: LinkId, error: Option<AmqpError>) {
+        self.machine.detach(link, error);
+        self.detached.push(link);
+    }
+
+    /// A link that was detached from here and whose node is to be closed.
+    pub(super) fn next_detached(&mut self) -> Option<LinkId> {
+        self.detached.pop()
     }
 
     /// Whether a node may send more on this link now. To be asked before each delivery of many: when

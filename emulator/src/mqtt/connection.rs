@@ -609,7 +609,7 @@ where
                 hub.acknowledge_c2d(cx, session, &locks, Settlement::Complete)
             })
             .await;
-        let step = self.step_of(settled.map(|((), step)| step))?;
+        let step = self.step_of(settled.map(|(_, step)| step))?;
         self.drain_mailbox(step);
         Ok(())
     }

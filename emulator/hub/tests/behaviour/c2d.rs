@@ -195,6 +195,65 @@ fn a_session_that_counts_its_credit_gets_no_more_than_it_asked_for() {
 }
 
 #[test]
+fn credit_is_added_and_taken_away_as_far_as_it_is_left() {
+    let mut hub = fixture().device("d1");
+    let session = hub.connect("d1");
+    let grant = |hub: &mut Fixture, more| {
+        let (reply, outcome) = hub.run(|hub, cx| hub.grant_c2d(cx, session, more));
+        (reply.unwrap(), bodies(&outcome))
+    };
+    grant(&mut hub, 0);
+    hub.receive(session, AtLeastOnce);
+    for body in ["1", "2", "3", "4"] {
+        hub.send("d1", "", body).0.unwrap();
+    }
+
+    let sent = |all: &[&str]| all.iter().map(|&it| it.to_owned()).collect::<Vec<_>>();
+    assert_eq!(grant(&mut hub, 2), (2, sent(&["1", "2"])));
+    assert_eq!(grant(&mut hub, -2), (0, sent(&[])), "both are used");
+    assert_eq!(grant(&mut hub, 3), (3, sent(&["3", "4"])));
+    assert_eq!(grant(&mut hub, -5), (-1, sent(&[])));
+    assert_eq!(bodies(&hub.send("d1", "", "5").1), [""; 0]);
+}
+
+#[test]
+fn what_is_given_back_returns_to_its_place_uncounted() {
+    let mut hub = fixture().device("d1").device("d2");
+    let (session, other) = (hub.connect("d1"), hub.connect("d2"));
+    hub.run(|hub, cx| hub.grant_c2d(cx, session, 2)).0.unwrap();
+    hub.receive(session, AtLeastOnce);
+    let mut held = Vec::new();
+    for body in ["1", "2"] {
+        held.extend(locks(&hub.send("d1", "full", body).1));
+    }
+
+    let (reply, outcome) = hub.run(|hub, cx| hub.give_back_c2d(cx, other, &held));
+    assert_eq!(
+        (reply, outcome),
+        (Ok(()), Outcome::default()),
+        "not its own"
+    );
+    let (reply, outcome) = hub.run(|hub, cx| hub.give_back_c2d(cx, session, &held));
+    assert_eq!((reply, outcome), (Ok(()), Outcome::default()));
+
+    let (reply, outcome) = hub.run(|hub, cx| hub.grant_c2d(cx, session, 1));
+    assert_eq!(reply, Ok(1));
+    let again: Vec<_> = delivered(&outcome)
+        .into_iter()
+        .map(|it| (it.1, it.3))
+        .collect();
+    assert_eq!(again, [("1".to_owned(), true)]);
+    assert!(
+        hub.hub
+            .waiting_c2d(&client("d1"))
+            .iter()
+            .all(|it| it.delivery_count == 0)
+    );
+    let lost = hub.run(|hub, cx| hub.acknowledge_c2d(cx, session, &held, Settlement::Complete));
+    assert_eq!(lost.0, Ok(held), "their locks are lost");
+}
+
+#[test]
 fn a_lost_connection_returns_what_it_holds_to_its_place() {
     let mut hub = fixture().device("d1");
     let session = hub.connect("d1");

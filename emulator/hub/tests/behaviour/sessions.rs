@@ -323,3 +323,68 @@ fn a_fork_leaves_connections_and_deadlines_behind() {
     assert!(hub.identity("d1").connected);
     assert_ne!(hub.identity("d1").last_activity, Timestamp::NEVER);
 }
+
+#[test]
+fn a_newer_token_keeps_a_session() {
+    let mut hub = fixture().device("d1").device("d2");
+    let session = hub.connect("d1");
+    let first = hub.hub.next_deadline().unwrap();
+    hub.wait(60);
+
+    let newer = hub.principal("d1");
+    hub.run(|hub, _| hub.renew_session(session, &newer))
+        .0
+        .unwrap();
+
+    assert_eq!(hub.hub.next_deadline(), Some(first + secs(60)));
+    hub.now = first;
+    assert_eq!(hub.fire_due(), Outcome::default());
+    hub.wait(60);
+    let expired = Effect::Disconnect(session, ErrorCode::IotHubUnauthorized);
+    assert_eq!(hub.fire_due().effects, [expired]);
+}
+
+#[test]
+fn a_session_is_renewed_by_its_own_client_only() {
+    let mut hub = fixture().device("d1").device("d2");
+    let session = hub.connect("d1");
+    let first = hub.hub.next_deadline();
+    hub.wait(60);
+
+    let other = hub.principal("d2");
+    let refused = hub.run(|hub, _| hub.renew_session(session, &other)).0;
+    assert_eq!(
+        refused.unwrap_err().code,
+        ErrorCode::IotHubUnauthorizedAccess
+    );
+    assert_eq!(hub.hub.next_deadline(), first);
+
+    let own = hub.principal("d1");
+    hub.disconnect(session, End::Goodbye);
+    let ended = hub.run(|hub, _| hub.renew_session(session, &own)).0;
+    assert_eq!(
+        ended.unwrap_err().code,
+        ErrorCode::DeviceConnectionClosedRemotely
+    );
+}
+
+#[test]
+fn a_model_that_is_announced_late_counts_from_then_on() {
+    let mut hub = fixture().device("d1");
+    let session = hub.connect("d1");
+    let model = "dtmi:com:example:Thermostat;1";
+
+    hub.run(|hub, cx| hub.announce_model(cx, session, model))
+        .0
+        .unwrap();
+
+    assert_eq!(hub.twin("d1")["modelId"], model);
+    let version = hub.twin("d1")["version"].clone();
+    let (_, outcome) = hub.run(|hub, cx| hub.ingest(cx, session, vec![message("x")]));
+    let origin = &appended(&outcome)[0].origin;
+    assert_eq!(origin.model_id.as_deref(), Some(model));
+    hub.run(|hub, cx| hub.announce_model(cx, session, model))
+        .0
+        .unwrap();
+    assert_eq!(hub.twin("d1")["version"], version, "nothing new");
+}

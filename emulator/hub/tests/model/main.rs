@@ -334,6 +334,7 @@ impl Bench {
             | Operation::Fetch { .. }
             | Operation::Settle { .. }
             | Operation::Acknowledge { .. }
+            | Operation::GiveBack { .. }
             | Operation::Grant { .. }
             | Operation::Purge { .. }
             | Operation::ReceiveFeedback
@@ -410,6 +411,7 @@ impl Bench {
             | Operation::Fetch { .. }
             | Operation::Settle { .. }
             | Operation::Acknowledge { .. }
+            | Operation::GiveBack { .. }
             | Operation::Grant { .. }
             | Operation::Purge { .. }
             | Operation::ReceiveFeedback

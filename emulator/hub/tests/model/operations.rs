@@ -99,9 +99,13 @@ pub(crate) enum Operation {
         locks: Vec<u8>,
         settlement: Settlement,
     },
+    GiveBack {
+        back: u8,
+        locks: Vec<u8>,
+    },
     Grant {
         back: u8,
-        credit: u32,
+        more: i64,
     },
     Purge {
         client: Client,
@@ -144,6 +148,7 @@ impl Operation {
             | Self::Report { back, .. }
             | Self::Answer { back, .. }
             | Self::Acknowledge { back, .. }
+            | Self::GiveBack { back, .. }
             | Self::Grant { back, .. }
             | Self::Cancel { back } => Some(*back),
             _ => None,
@@ -205,7 +210,9 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => (back(), vec(0..4_u8, 1..3), settlement()).prop_map(|(back, locks, settlement)| {
             Operation::Acknowledge { back, locks, settlement }
         }),
-        1 => (back(), 0..3_u32).prop_map(|(back, credit)| Operation::Grant { back, credit }),
+        1 => (back(), vec(0..4_u8, 1..3))
+            .prop_map(|(back, locks)| Operation::GiveBack { back, locks }),
+        1 => (back(), -2..3_i64).prop_map(|(back, more)| Operation::Grant { back, more }),
         1 => client().prop_map(|client| Operation::Purge { client }),
         2 => Just(Operation::ReceiveFeedback),
         2 => (0..4_u8, settlement())

@@ -65,12 +65,20 @@ impl Bench {
                 let locks: Vec<_> = locks.iter().map(|&lock| self.lock(lock)).collect();
                 self.run(|hub, cx| {
                     hub.acknowledge_c2d(cx, session, &locks, *settlement)
-                        .map(|()| None)
+                        .map(|lost| Some(lost.len() as u64))
                 })
             }
-            Operation::Grant { back, credit } => {
+            Operation::GiveBack { back, locks } => {
                 let session = self.session(*back);
-                self.run(|hub, cx| hub.grant_c2d(cx, session, *credit).map(|()| None))
+                let locks: Vec<_> = locks.iter().map(|&lock| self.lock(lock)).collect();
+                self.run(|hub, cx| hub.give_back_c2d(cx, session, &locks).map(|()| None))
+            }
+            Operation::Grant { back, more } => {
+                let session = self.session(*back);
+                self.run(|hub, cx| {
+                    hub.grant_c2d(cx, session, *more)
+                        .map(|made| Some(made.unsigned_abs()))
+                })
             }
             Operation::Purge { client: of } => {
                 let id = client(&name(*of));
@@ -126,7 +134,11 @@ impl Bench {
                 let locks: Vec<_> = locks.iter().map(|&lock| number(lock)).collect();
                 self.model.acknowledge(session, &locks, *settlement)
             }
-            Operation::Grant { credit, .. } => self.model.grant(session, *credit),
+            Operation::GiveBack { locks, .. } => {
+                let locks: Vec<_> = locks.iter().map(|&lock| number(lock)).collect();
+                self.model.take_back(session, &locks)
+            }
+            Operation::Grant { more, .. } => self.model.grant(session, *more),
             Operation::Purge { client } => self.model.purge(*client),
             Operation::ReceiveFeedback => self.model.receive_feedback(),
             Operation::SettleFeedback { lock, settlement } => {

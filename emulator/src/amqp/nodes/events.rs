@@ -138,7 +138,7 @@ impl Node {
         if let Err(error) = sent {
             self.is_over = true;
             let error = refusal(shared, &error);
-            shared.machine.detach(self.link, Some(error));
+            shared.detach(self.link, Some(error));
         }
     }
 

@@ -4,17 +4,17 @@
 //! refuses it by an error; then it is told what happens to it. What it has to say goes through
 //! [`Shared::machine`].
 
-mod c2d;
+pub(super) mod c2d;
 mod cbs;
 mod events;
 mod feedback;
 mod file_notifications;
 mod management;
-mod methods;
+pub(super) mod methods;
 mod reader;
 mod service_c2d;
-mod telemetry;
-mod twin;
+pub(super) mod telemetry;
+pub(super) mod twin;
 
 use iothub_protocol::amqp::address::Address;
 use iothub_protocol::amqp::connection::{Delivery, DeliveryId};
@@ -71,6 +71,14 @@ pub(super) enum Node {
     Twin(twin::Node),
 }
 
+/// The refusal of a link that the table leads to a node which has no such side.
+fn no_node(opening: &Opening<'_>) -> AmqpError {
+    AmqpError::new(
+        condition::NOT_FOUND,
+        format!("not emulated: a link with the node {:?}", opening.address),
+    )
+}
+
 impl Node {
     /// The table: address and direction → node. A node that is none answers `amqp:not-found`.
     pub(super) async fn open(
@@ -113,12 +121,7 @@ impl Node {
                     "not emulated: publishing to the event hub of an IoT hub",
                 ));
             }
-            (address, _) => {
-                return Err(AmqpError::new(
-                    condition::NOT_FOUND,
-                    format!("not emulated: a link with the node {address:?}"),
-                ));
-            }
+            _ => return Err(no_node(opening)),
         })
     }
 

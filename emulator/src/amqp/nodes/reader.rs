@@ -120,7 +120,7 @@ impl<Q: Queue> Reader<Q> {
                 Ok(Some((lock, payload))) => self.send(shared, lock, payload).await,
                 Ok(None) => return,
                 Err(error) => {
-                    shared.machine.detach(self.link, Some(error));
+                    shared.detach(self.link, Some(error));
                     return;
                 }
             }

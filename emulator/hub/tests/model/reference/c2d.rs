@@ -104,23 +104,40 @@ impl Model {
 
     pub(crate) fn acknowledge(&mut self, session: u64, locks: &[u64], how: Settlement) -> Reply {
         let client = self.session(session)?.client;
+        let mut lost = 0;
+        for &lock in locks {
+            match self.locked(client, lock) {
+                Some((sequence, Some(holder))) if holder == session => {
+                    self.settle_one(client, sequence, how);
+                }
+                _ => lost += 1,
+            }
+        }
+        self.push(client);
+        Ok(Some(lost))
+    }
+
+    pub(crate) fn take_back(&mut self, session: u64, locks: &[u64]) -> Reply {
+        let client = self.session(session)?.client;
         for &lock in locks {
             if let Some((sequence, Some(holder))) = self.locked(client, lock)
                 && holder == session
             {
-                self.settle_one(client, sequence, how);
+                self.give_back(client, sequence, false);
             }
         }
         self.push(client);
         Ok(None)
     }
 
-    pub(crate) fn grant(&mut self, session: u64, credit: u32) -> Reply {
+    pub(crate) fn grant(&mut self, session: u64, more: i64) -> Reply {
         let session = self.session(session)?;
-        session.credit = Some(credit);
+        let before = i64::from(session.credit.unwrap_or(0));
+        let after = (before + more).max(0);
+        session.credit = Some(after as u32);
         let client = session.client;
         self.push(client);
-        Ok(None)
+        Ok(Some((after - before).unsigned_abs()))
     }
 
     pub(crate) fn purge(&mut self, client: Client) -> Reply {
