@@ -6,6 +6,7 @@ mod certificate;
 mod certs;
 mod configuration;
 mod connection_string;
+mod consumer_group;
 mod context;
 mod device;
 mod device_identity;
@@ -87,6 +88,8 @@ enum Command {
     Edge(edge::EdgeCommand),
     /// What a device does, and the messages for it.
     Device(device::DeviceCommand),
+    /// Consumer groups of the built-in endpoint.
+    ConsumerGroup(consumer_group::ConsumerGroupCommand),
     /// Message routes.
     MessageRoute(message_route::MessageRouteCommand),
     /// Print telemetry as it arrives.
@@ -120,6 +123,7 @@ pub fn main() -> ExitCode {
         Some(Command::Configuration(command)) => block_on(command.run()),
         Some(Command::Edge(command)) => block_on(command.run()),
         Some(Command::Device(command)) => block_on(command.run()),
+        Some(Command::ConsumerGroup(command)) => block_on(command.run()),
         Some(Command::MessageRoute(command)) => block_on(command.run()),
         Some(Command::MonitorEvents(command)) => block_on(command.run()),
         Some(Command::MonitorFeedback(command)) => block_on(command.run()),

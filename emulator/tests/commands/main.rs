@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what it needs")]
 
 mod configurations;
+mod consumer_groups;
 mod devices;
 mod digital_twins;
 mod identities;

@@ -11,6 +11,7 @@ mod c2d;
 mod certificates;
 mod client;
 mod configurations;
+mod consumer_groups;
 mod control;
 mod device_telemetry;
 mod digital_twins;

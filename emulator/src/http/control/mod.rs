@@ -4,6 +4,7 @@
 mod certificates;
 mod clock;
 mod connections;
+mod consumer_groups;
 mod cursor;
 mod event_json;
 mod event_log;
@@ -91,6 +92,13 @@ pub(super) fn router(handle: HubHandle, info: Arc<Info>) -> Router {
             post(certificates::generate_verification_code),
         )
         .route("/certificates/{name}/verify", post(certificates::verify))
+        .route("/consumer-groups", get(consumer_groups::list))
+        .route(
+            "/consumer-groups/{name}",
+            get(consumer_groups::show)
+                .put(consumer_groups::put)
+                .delete(consumer_groups::remove),
+        )
         .route("/not-emulated", get(not_emulated::show))
         .route("/throttles", get(throttles::show));
     Router::new()
