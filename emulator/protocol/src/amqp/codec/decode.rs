@@ -29,9 +29,10 @@ impl<'a> Reader<'a> {
             input,
             at: 0,
             end: input.len(),
-            // The elements of an array may take no bytes at all. A few such are let pass; beyond
-            // that no value stands for less than a byte.
-            values_left: MAX_VALUES.min(input.len().saturating_add(16)),
+            // The elements of an array may take no bytes at all, and share a descriptor of which
+            // each has a copy. What is sent in earnest stays far below this; what is not cannot
+            // fill the memory by a few bytes.
+            values_left: MAX_VALUES.min(input.len().saturating_mul(4).saturating_add(16)),
         }
     }
 
