@@ -3,10 +3,13 @@
 
 mod deliveries;
 mod flow;
+mod hostile;
 mod idle;
 mod links;
 mod main_course;
+mod owner;
 mod pair;
+mod random;
 mod raw;
 mod sessions;
 mod start;
