@@ -7,6 +7,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use iothub_emulator::{Config, Emulator};
+use iothub_protocol::amqp::address::Address;
+use iothub_protocol::amqp::performative::Role;
 use iothub_protocol::mqtt::topic::{DeviceTopic, Feature};
 use iothub_protocol::{ClientId, Clock, sas};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -98,6 +100,176 @@ fn the_table_of_topics_is_the_topic_grammar() {
         "TwinPatchReported",
     ];
     assert_eq!(published, topics.map(str::to_owned).into());
+}
+
+/// The table of AMQP addresses against the endpoint: each address is taken in the directions that
+/// its row names, and no kind of address is left out.
+#[tokio::test]
+async fn a_link_is_refused_as_not_emulated_exactly_when_the_table_says_so() {
+    let emulator = Emulator::start(Config::default()).await.unwrap();
+    let token = owner_token(&emulator);
+    let user = format!(
+        "{}@sas.root.localhost",
+        Config::default().all_policies()[0].name
+    );
+    let login = format!("\0{user}\0{token}");
+    let mut kinds = BTreeSet::new();
+
+    let starts = [
+        "`$cbs",
+        "`$management",
+        "`{entity}",
+        "`/messages/",
+        "`/devices/",
+    ];
+    for row in rows(&starts) {
+        let address = unquoted(row[0])
+            .replace("{entity}", Config::default().hub_name())
+            .replace("{group}", "$Default")
+            .replace("{n}", "0")
+            .replace(['{', '}'], "");
+        kinds.insert(kind(&Address::parse(&address)));
+        for (role, direction) in [(Role::Sender, "send"), (Role::Receiver, "receive")] {
+            let listed = row[3] == "yes" && [direction, "both"].contains(&row[1]);
+            let refusal = amqp::refusal(emulator.ports().amqp, &login, &address, role).await;
+            let not_emulated = refusal.as_ref().is_some_and(|error| {
+                let description = error.description.as_deref();
+                description.unwrap_or_default().contains("not emulated")
+            });
+            if row[3] == "yes" {
+                assert_eq!(!not_emulated, listed, "{direction} {address}: {refusal:?}");
+            } else {
+                assert!(refusal.is_some(), "{direction} {address}");
+            }
+        }
+    }
+
+    assert_eq!(kinds, KINDS.into());
+    emulator.shutdown().await.unwrap();
+}
+
+/// Every kind of address but what is none.
+const KINDS: [&str; 12] = [
+    "C2d",
+    "Cbs",
+    "Entity",
+    "EntityPartition",
+    "Feedback",
+    "FileNotifications",
+    "HubEvents",
+    "Management",
+    "Methods",
+    "ServiceC2d",
+    "Telemetry",
+    "Twin",
+];
+
+fn kind(address: &Address) -> &'static str {
+    match address {
+        Address::Cbs => "Cbs",
+        Address::Management => "Management",
+        Address::ServiceC2d => "ServiceC2d",
+        Address::Feedback => "Feedback",
+        Address::FileNotifications => "FileNotifications",
+        Address::HubEvents { .. } => "HubEvents",
+        Address::EntityPartition { .. } => "EntityPartition",
+        Address::Entity { .. } => "Entity",
+        Address::Telemetry(_) => "Telemetry",
+        Address::C2d(_) => "C2d",
+        Address::Methods(_) => "Methods",
+        Address::Twin(_) => "Twin",
+        Address::Unknown(text) => panic!("{text} is no address"),
+    }
+}
+
+/// As much of an AMQP client as it takes to attach a link.
+mod amqp {
+    use iothub_protocol::Timestamp;
+    use iothub_protocol::amqp::connection::{AttachLink, ClientSasl, ConnectionConfig, Event};
+    use iothub_protocol::amqp::performative::{
+        ReceiverSettleMode, Role, SenderSettleMode, Source, Target,
+    };
+    use iothub_protocol::amqp::{AmqpError, Connection, SessionId, Symbol};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    /// Why a link is refused; `None`: it is not.
+    pub(super) async fn refusal(
+        port: u16,
+        login: &str,
+        address: &str,
+        role: Role,
+    ) -> Option<AmqpError> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let sasl = ClientSasl::Mechanism {
+            name: Symbol::of("PLAIN"),
+            initial_response: Some(login.to_owned().into()),
+        };
+        let config = ConnectionConfig {
+            container_id: "readme".to_owned(),
+            hostname: Some("localhost".to_owned()),
+            max_frame_size: 65_536,
+            max_sessions: 1,
+            max_links: 2,
+            incoming_window: 10,
+            idle_timeout: None,
+            sasl_mechanisms: Vec::new(),
+            max_unfinished: 65_536,
+        };
+        let now = Timestamp::UNIX_EPOCH;
+        let mut machine = Connection::client(config, sasl, now);
+        let session = machine.begin();
+        let link = attach(&mut machine, session, address, role);
+        // Attaches are answered in order: once this one is, the other has been refused or not.
+        let last = attach(&mut machine, session, "$cbs", Role::Sender);
+        let mut refusal = None;
+        loop {
+            while let Some(bytes) = machine.next_output() {
+                stream.write_all(&bytes).await.unwrap();
+            }
+            let mut bytes = [0; 4096];
+            let read = stream.read(&mut bytes).await.unwrap();
+            machine.receive(now, &bytes[..read]);
+            while let Some(event) = machine.next_event() {
+                match event {
+                    Event::LinkDetached {
+                        link: it, error, ..
+                    } if it == link => refusal = error,
+                    Event::LinkAttached { link: it, .. } if it == last => return refusal,
+                    Event::Closed(error) => panic!("{address}: {error:?}"),
+                    _ => {}
+                }
+            }
+            assert!(read > 0, "{address}: closed");
+        }
+    }
+
+    fn attach(
+        machine: &mut Connection,
+        session: SessionId,
+        address: &str,
+        role: Role,
+    ) -> iothub_protocol::amqp::LinkId {
+        let link = AttachLink {
+            name: format!("{address} {role:?}"),
+            role,
+            source: Source {
+                address: (role == Role::Receiver).then(|| address.to_owned()),
+                ..Source::default()
+            },
+            target: Target {
+                address: (role == Role::Sender).then(|| address.to_owned()),
+                ..Target::default()
+            },
+            snd_settle_mode: SenderSettleMode::Mixed,
+            rcv_settle_mode: ReceiverSettleMode::First,
+            credit: 0,
+            max_message_size: None,
+            properties: Vec::new(),
+            desired_capabilities: Vec::new(),
+        };
+        machine.attach(session, link)
+    }
 }
 
 #[tokio::test]
