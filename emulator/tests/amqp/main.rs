@@ -3,8 +3,16 @@
 
 mod cbs;
 mod client;
+mod feedback;
+mod file_notifications;
 mod hostile;
 mod hub;
 mod links;
+mod matrix;
+#[path = "../mqtt/client.rs"]
+mod mqtt;
 mod open;
+mod queues;
+mod rest;
+mod service_c2d;
 mod wire;

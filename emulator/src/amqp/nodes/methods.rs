@@ -121,9 +121,9 @@ impl Node {
                 tracing::warn!(%client, "ignored: an answer to an unknown method call");
                 DeliveryState::Accepted
             }
-            Err(what) => {
+            Err(error) => {
+                let what = error.description.as_deref().unwrap_or_default();
                 tracing::warn!(%client, "ignored: an answer to a method call: {what}");
-                let error = AmqpError::new(condition::INVALID_FIELD, what);
                 DeliveryState::Rejected(Some(error))
             }
         };
@@ -267,15 +267,18 @@ fn request_of(correlation_id: &Value, session: SessionId) -> Option<u32> {
 fn read_answer(
     payload: Bytes,
     session: SessionId,
-) -> Result<(Option<u32>, MethodResponse), String> {
-    let message = AmqpMessage::decode(payload).map_err(|error| error.to_string())?;
+) -> Result<(Option<u32>, MethodResponse), AmqpError> {
+    let invalid = |what: String| AmqpError::new(condition::INVALID_FIELD, what);
+    let message = AmqpMessage::decode(payload).map_err(|error| AmqpError::from(&error))?;
     let correlation_id = message.properties.correlation_id.as_ref();
-    let request = request_of(correlation_id.ok_or("there is no correlation id")?, session);
+    let correlation_id =
+        correlation_id.ok_or_else(|| invalid("there is no correlation id".to_owned()))?;
+    let request = request_of(correlation_id, session);
     let status = lookup(&message.application_properties, STATUS)
         .and_then(status)
-        .ok_or_else(|| format!("there is no {STATUS}, or it is no number"))?;
+        .ok_or_else(|| invalid(format!("there is no {STATUS}, or it is no number")))?;
     let body = mapping::from_amqp(&message)
-        .map_err(|error| error.to_string())?
+        .map_err(|error| invalid(error.to_string()))?
         .body;
     // Not a part of the read buffer: the caller may hold it for long.
     let body = Bytes::copy_from_slice(&body);
