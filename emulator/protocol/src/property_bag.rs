@@ -164,7 +164,12 @@ impl PropertyBag {
         let mut text = std::mem::take(&mut self.0)
             .try_into_mut()
             .unwrap_or_else(BytesMut::from);
-        let tail = text.split_off(offset);
+        // Splitting would end that, so it is done only where something follows: many properties are
+        // added one after the other in time that grows with their number, not its square.
+        let tail = match offset < text.len() {
+            true => text.split_off(offset),
+            false => BytesMut::new(),
+        };
         if text.last().is_some_and(|last| *last != b'&') {
             text.extend_from_slice(b"&");
         }

@@ -325,6 +325,17 @@ fn each_section_of_a_batch_is_a_message() {
     assert!(unpack_batch(&broken).is_err());
 }
 
+#[test]
+fn as_many_properties_as_a_message_can_have_are_read() {
+    let many: Map = (0..32_000)
+        .map(|n| (Value::from(&*n.to_string()), Value::from("")))
+        .collect();
+
+    let read = bag(&sent(Properties::default(), many));
+
+    assert_eq!(read.application().len(), 32_000);
+}
+
 /// A bag as the hub keeps one: what travels over AMQP, each name once.
 fn bags() -> impl Strategy<Value = PropertyBag> {
     let time = (0_i64..4_102_444_800_000).prop_map(iso);
