@@ -3,6 +3,11 @@
 
 mod cbs;
 mod client;
+mod device_c2d;
+mod device_methods;
+mod device_sessions;
+mod device_telemetry;
+mod device_twin;
 mod feedback;
 mod file_notifications;
 mod hostile;
