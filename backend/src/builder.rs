@@ -7,8 +7,11 @@ use iothub_protocol::connection_string::ConnectionString;
 use iothub_protocol::{Clock, Timestamp};
 use serde_json::Value;
 
+use crate::amqp::{AMQPS_PORT, Connector, EVENTS_PATH, Endpoint, HUB_PATH, RetryPolicy};
+use crate::c2d::Sender;
 use crate::credentials::Credentials;
-use crate::transport::{Call, Transport};
+use crate::events::Redirect;
+use crate::transport::{self, Call, Transport};
 use crate::trust::{self, Trust};
 use crate::{
     C2d, Configurations, DigitalTwins, Error, ErrorKind, Events, Feedback, FileNotifications, Jobs,
@@ -19,6 +22,14 @@ use crate::{
 #[derive(Clone)]
 pub struct Backend {
     transport: Arc<Transport>,
+    amqp: Arc<Amqp>,
+}
+
+/// What is reached over AMQP. Nothing is connected before it is needed.
+struct Amqp {
+    hub: Arc<Connector>,
+    sender: Sender,
+    events: Events,
 }
 
 impl Backend {
@@ -33,6 +44,8 @@ impl Backend {
         BackendBuilder {
             connection_string: connection_string.to_owned(),
             address: Address::default(),
+            amqp_address: None,
+            retry: RetryPolicy::default(),
             trust: Ok(Trust::default()),
             clock: Arc::new(SystemClock),
         }
@@ -55,17 +68,17 @@ impl Backend {
 
     /// Cloud-to-device messages: sending and purging.
     pub fn c2d(&self) -> C2d<'_> {
-        C2d::new(&self.transport)
+        C2d::new(&self.transport, &self.amqp.sender)
     }
 
     /// What became of cloud-to-device messages that asked for it.
     pub fn feedback(&self) -> Feedback<'_> {
-        Feedback::new(&self.transport)
+        Feedback::new(&self.transport, &self.amqp.hub)
     }
 
     /// Which files devices have uploaded.
     pub fn file_notifications(&self) -> FileNotifications<'_> {
-        FileNotifications::new(&self.transport)
+        FileNotifications::new(&self.transport, &self.amqp.hub)
     }
 
     /// Asks the hub in its query language.
@@ -98,9 +111,17 @@ impl Backend {
         OnBehalf::new(&self.transport, client.to_string())
     }
 
-    /// Telemetry, as the emulator's control API tells it.
-    pub fn events(&self) -> Events<'_> {
-        Events::new(&self.transport)
+    /// Telemetry and the other events of the hub's built-in endpoint, which is found as the cloud's
+    /// SDKs find it: by the hub's redirect.
+    pub fn events(&self) -> Events {
+        self.amqp.events.clone()
+    }
+
+    /// Closes the connections over AMQP and waits until the hub has been told. Those who still use
+    /// them make others.
+    pub async fn close(&self) {
+        self.amqp.events.close().await;
+        self.amqp.hub.close().await;
     }
 }
 
@@ -108,6 +129,8 @@ impl Backend {
 pub struct BackendBuilder {
     connection_string: String,
     address: Address,
+    amqp_address: Option<AmqpAddress>,
+    retry: RetryPolicy,
     trust: Result<Trust, Error>,
     clock: Arc<dyn Clock>,
 }
@@ -120,6 +143,13 @@ enum Address {
     HttpsPort(u16),
     Https(String),
     Http(String),
+}
+
+/// Where AMQP is spoken.
+enum AmqpAddress {
+    Plain(String),
+    Tls(String),
+    TlsPort(u16),
 }
 
 impl BackendBuilder {
@@ -152,6 +182,38 @@ impl BackendBuilder {
         self
     }
 
+    /// Speaks plain AMQP to `host:port`, whatever host the connection string names.
+    ///
+    /// Without this and the next two, AMQP goes where requests go: within a WebSocket when they were
+    /// given an address or port of their own, otherwise over TLS to port 5671 of the connection
+    /// string's host.
+    #[must_use]
+    pub fn amqp_address(mut self, address: impl Into<String>) -> Self {
+        self.amqp_address = Some(AmqpAddress::Plain(address.into()));
+        self
+    }
+
+    /// Speaks AMQP in TLS to `host:port`, whatever host the connection string names.
+    #[must_use]
+    pub fn amqps_address(mut self, address: impl Into<String>) -> Self {
+        self.amqp_address = Some(AmqpAddress::Tls(address.into()));
+        self
+    }
+
+    /// Speaks AMQP in TLS on this port of the connection string's host.
+    #[must_use]
+    pub fn amqps_port(mut self, port: u16) -> Self {
+        self.amqp_address = Some(AmqpAddress::TlsPort(port));
+        self
+    }
+
+    /// How those who wait for events, feedback or notifications go about a connection that is lost.
+    #[must_use]
+    pub fn retry(mut self, retry: RetryPolicy) -> Self {
+        self.retry = retry;
+        self
+    }
+
     /// Trusts the certificate authorities of this PEM file and no others. Without this the system's
     /// are trusted; `SSL_CERT_FILE` replaces those.
     #[must_use]
@@ -181,18 +243,90 @@ impl BackendBuilder {
                 let what = "the connection string cannot be used".into();
                 Error::caused_by(ErrorKind::Configuration(what), error)
             })?;
-        let base = self.address.base(connection_string.connect_host());
-        let tls = match &self.address {
-            Address::Http(_) => trust::trusting_nobody(),
-            Address::Standard | Address::HttpsPort(_) | Address::Https(_) => {
-                self.trust?.client_config()?
-            }
-        };
+        let host = connection_string.connect_host();
+        let base = self.address.base(host);
         let credentials = Credentials::new(&connection_string)?;
+        let endpoint = self.amqp_endpoint(host);
+        let needs_trust = self.address.is_tls() || endpoint.is_tls;
+        let tls = match needs_trust {
+            true => self.trust?.client_config()?,
+            false => trust::trusting_nobody(),
+        };
+        let is_elsewhere = endpoint.is_elsewhere;
+        let endpoint = Endpoint {
+            host_name: transport::without_port(&connection_string.host_name).to_owned(),
+            address: endpoint.address,
+            tls: endpoint.is_tls.then(|| Arc::new(tls.clone())),
+            websocket: endpoint.websocket,
+        };
+        let audience = endpoint.host_name.clone();
+        let hub = Arc::new(Connector::new(
+            endpoint.clone(),
+            credentials.clone(),
+            audience,
+            Arc::clone(&self.clock),
+            self.retry.clone(),
+        ));
+        let events = Events::redirected(Redirect {
+            hub: Arc::clone(&hub),
+            credentials: credentials.clone(),
+            // An address that was given is the one that is known to be right.
+            stay: is_elsewhere.then(|| Endpoint {
+                websocket: endpoint.websocket.map(|_| EVENTS_PATH),
+                ..endpoint
+            }),
+            clock: Arc::clone(&self.clock),
+            retry: self.retry,
+        });
         let transport = Transport::new(&base, tls, Some(credentials), self.clock)?;
         Ok(Backend {
             transport: Arc::new(transport),
+            amqp: Arc::new(Amqp {
+                sender: Sender::new(Arc::clone(&hub)),
+                hub,
+                events,
+            }),
         })
+    }
+
+    /// The way that AMQP goes.
+    fn amqp_endpoint(&self, host: &str) -> Way {
+        let host = transport::without_port(host);
+        let (is_tls, address, websocket) = match (&self.amqp_address, &self.address) {
+            (Some(AmqpAddress::Plain(address)), _) => (false, address.clone(), None),
+            (Some(AmqpAddress::Tls(address)), _) => (true, address.clone(), None),
+            (Some(AmqpAddress::TlsPort(port)), _) => (true, format!("{host}:{port}"), None),
+            (None, Address::Standard) => (true, format!("{host}:{AMQPS_PORT}"), None),
+            (None, Address::HttpsPort(port)) => (true, format!("{host}:{port}"), Some(HUB_PATH)),
+            (None, Address::Https(address)) => (true, with_port(address, 443), Some(HUB_PATH)),
+            (None, Address::Http(address)) => (false, with_port(address, 80), Some(HUB_PATH)),
+        };
+        Way {
+            is_tls,
+            address,
+            websocket,
+            is_elsewhere: self.amqp_address.is_some() || !matches!(self.address, Address::Standard),
+        }
+    }
+}
+
+/// The way that AMQP goes, before trust is settled.
+struct Way {
+    is_tls: bool,
+    address: String,
+    websocket: Option<&'static str>,
+    /// Whether it was said, instead of following from the connection string.
+    is_elsewhere: bool,
+}
+
+/// An address that names a port.
+fn with_port(address: &str, port: u16) -> String {
+    let has_port = address
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|it| it.is_ascii_digit()));
+    match has_port {
+        true => address.to_owned(),
+        false => format!("{address}:{port}"),
     }
 }
 
@@ -238,6 +372,10 @@ impl Address {
         }
     }
 
+    fn is_tls(&self) -> bool {
+        !matches!(self, Self::Http(_))
+    }
+
     fn base(&self, host: &str) -> String {
         match self {
             Self::Standard => format!("https://{host}"),
@@ -265,6 +403,46 @@ mod tests {
         ];
         for (address, expected) in cases {
             assert_eq!(address.base("hub.example"), expected);
+        }
+    }
+
+    #[test]
+    fn amqp_goes_where_requests_go_unless_said() {
+        let good = "HostName=hub.example;SharedAccessKeyName=p;SharedAccessKey=MTIzNDU2Nzg5MDEyMzQ1Njc4OTA=";
+        let way = |builder: BackendBuilder| {
+            let way = builder.amqp_endpoint("hub.example");
+            (
+                way.is_tls,
+                way.address,
+                way.websocket.is_some(),
+                way.is_elsewhere,
+            )
+        };
+        let builder = || Backend::builder(good);
+        for (builder, expected) in [
+            (builder(), (true, "hub.example:5671", false, false)),
+            (
+                builder().https_port(8443),
+                (true, "hub.example:8443", true, true),
+            ),
+            (
+                builder().url("http://127.0.0.1:8080"),
+                (false, "127.0.0.1:8080", true, true),
+            ),
+            (builder().url("https://h"), (true, "h:443", true, true)),
+            (
+                builder().amqps_port(9),
+                (true, "hub.example:9", false, true),
+            ),
+            (
+                builder().http_address("h:1").amqp_address("h:2"),
+                (false, "h:2", false, true),
+            ),
+            (builder().amqps_address("h:3"), (true, "h:3", false, true)),
+        ] {
+            let (is_tls, address, is_websocket, is_elsewhere) = expected;
+            let expected = (is_tls, address.to_owned(), is_websocket, is_elsewhere);
+            assert_eq!(way(builder), expected);
         }
     }
 

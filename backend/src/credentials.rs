@@ -1,24 +1,28 @@
 //! How a back end proves who it is: a shared access policy's key, or a signature made elsewhere.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use iothub_protocol::Timestamp;
-use iothub_protocol::connection_string::{ConnectionString, Credential, Identity};
+use iothub_protocol::connection_string::{
+    ConnectionString, Credential, EventHubCredential, Identity,
+};
 use iothub_protocol::sas::{self, SymmetricKey};
 
 use crate::{Error, ErrorKind};
 
-/// Gives the `Authorization` value of each request.
+/// Gives the token of each request or connection. Clones share it.
+#[derive(Clone)]
 pub(crate) enum Credentials {
     /// Signs tokens as they are needed.
     Policy {
-        /// The token's audience: the hub's name, without a port (`spec/service.md` 1.1).
-        host_name: String,
+        /// The token's audience: the hub's name, without a port (`spec/service.md` 1.1), or an
+        /// event hub's address.
+        resource: String,
         policy: String,
         key: SymmetricKey,
         /// The token in use; replaced shortly before it expires.
-        token: Mutex<Option<IssuedToken>>,
+        token: Arc<Mutex<Option<IssuedToken>>>,
     },
     /// A token that the connection string brought; it cannot be renewed.
     Signature(String),
@@ -42,10 +46,10 @@ impl Credentials {
         };
         match &connection_string.credential {
             Credential::Key(key) => Ok(Self::Policy {
-                host_name: connection_string.host_name.clone(),
+                resource: connection_string.host_name.clone(),
                 policy: policy.clone(),
                 key: key.clone(),
-                token: Mutex::default(),
+                token: Arc::default(),
             }),
             Credential::Signature(token) => Ok(Self::Signature(token.clone())),
             Credential::X509 => Err(Error::new(ErrorKind::Configuration(
@@ -54,44 +58,74 @@ impl Credentials {
         }
     }
 
-    /// The hub's name, unless the connection string brought a signature of its own.
-    pub(crate) fn host_name(&self) -> Option<&str> {
+    /// The credentials of an event hub's connection string, for tokens for `resource`.
+    pub(crate) fn for_event_hub(credential: &EventHubCredential, resource: String) -> Self {
+        match credential {
+            EventHubCredential::Policy { name, key } => Self::Policy {
+                resource,
+                policy: name.clone(),
+                // Event Hubs signs with the key's text, not with what it decodes to.
+                key: SymmetricKey::from_bytes(key.as_bytes()),
+                token: Arc::default(),
+            },
+            EventHubCredential::Signature(token) => Self::Signature(token.clone()),
+        }
+    }
+
+    /// The same policy towards the hub's event hub, whose tokens are for `resource`
+    /// (`spec/amqp.md` 6.1: the redirected re-use the policy key).
+    pub(crate) fn towards_event_hub(&self, resource: String) -> Self {
         match self {
-            Self::Policy { host_name, .. } => Some(host_name),
+            Self::Policy { policy, key, .. } => Self::Policy {
+                resource,
+                policy: policy.clone(),
+                key: SymmetricKey::from_bytes(key.to_base64().into_bytes()),
+                token: Arc::default(),
+            },
+            Self::Signature(token) => Self::Signature(token.clone()),
+        }
+    }
+
+    /// What the tokens are for, unless the connection string brought a signature of its own.
+    pub(crate) fn resource(&self) -> Option<&str> {
+        match self {
+            Self::Policy { resource, .. } => Some(resource),
             Self::Signature(_) => None,
         }
     }
 
     /// A token that is good for at least [`RENEW_BEFORE`] from `now` on.
     pub(crate) fn token(&self, now: Timestamp) -> String {
+        self.token_until(now).0
+    }
+
+    /// A token as [`Self::token`], and when to ask for the next; `None`: there is no other.
+    pub(crate) fn token_until(&self, now: Timestamp) -> (String, Option<Timestamp>) {
         match self {
-            Self::Signature(token) => token.clone(),
+            Self::Signature(token) => (token.clone(), None),
             Self::Policy {
-                host_name,
+                resource,
                 policy,
                 key,
                 token,
             } => {
                 let mut token = token.lock().unwrap_or_else(PoisonError::into_inner);
-                match &*token {
-                    Some(issued) if issued.is_fresh(now) => issued.text.clone(),
-                    _ => {
-                        let issued = IssuedToken::sign(host_name, policy, key, now);
-                        let text = issued.text.clone();
-                        *token = Some(issued);
-                        text
-                    }
-                }
+                let issued = match token.take() {
+                    Some(issued) if issued.is_fresh(now) => issued,
+                    _ => IssuedToken::sign(resource, policy, key, now),
+                };
+                let issued = token.insert(issued);
+                (issued.text.clone(), Some(issued.renew_at))
             }
         }
     }
 }
 
 impl IssuedToken {
-    fn sign(host_name: &str, policy: &str, key: &SymmetricKey, now: Timestamp) -> Self {
+    fn sign(resource: &str, policy: &str, key: &SymmetricKey, now: Timestamp) -> Self {
         let expiry = now + LIFETIME;
         Self {
-            text: sas::sign(host_name, expiry, Some(policy), key),
+            text: sas::sign(resource, expiry, Some(policy), key),
             renew_at: expiry - RENEW_BEFORE,
         }
     }

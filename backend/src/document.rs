@@ -18,7 +18,12 @@ impl Document {
 
     /// The objects of an answer that is an array.
     pub(crate) fn read_all(answer: &Answer, what: &str) -> Result<Vec<Self>, Error> {
-        match answer.json()? {
+        Self::all_of(answer.json()?, what)
+    }
+
+    /// The objects of an array.
+    pub(crate) fn all_of(value: Value, what: &str) -> Result<Vec<Self>, Error> {
+        match value {
             Value::Array(items) => items
                 .into_iter()
                 .map(|item| Self::from_value(item, what))

@@ -26,6 +26,8 @@ pub enum ErrorKind {
     Unreachable(String),
     /// The connection ended before the answer was complete.
     Interrupted,
+    /// Another reader with this owner level, or a higher one, reads instead. Says what the hub said.
+    Displaced(String),
     /// The hub answered, and said no.
     Refused(Refusal),
     /// The hub answered something that does not fit the question.
@@ -72,6 +74,7 @@ impl Error {
             | ErrorKind::Unsuitable(_)
             | ErrorKind::Unreachable(_)
             | ErrorKind::Interrupted
+            | ErrorKind::Displaced(_)
             | ErrorKind::UnexpectedAnswer(_) => None,
         }
     }
@@ -84,6 +87,7 @@ impl fmt::Display for Error {
             ErrorKind::InvalidId(id) => write!(f, "not a device or module id: {id:?}"),
             ErrorKind::Unreachable(address) => write!(f, "no connection to the hub at {address}"),
             ErrorKind::Interrupted => write!(f, "the connection ended before the answer did"),
+            ErrorKind::Displaced(what) => write!(f, "another reader reads instead: {what}"),
             ErrorKind::Refused(refusal) => write!(f, "the hub refused: {refusal}"),
             ErrorKind::UnexpectedAnswer(what) => write!(f, "unexpected answer of the hub: {what}"),
         }

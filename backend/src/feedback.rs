@@ -1,9 +1,15 @@
-//! Feedback: what became of cloud-to-device messages (`spec/service.md` 8).
+//! Feedback: what became of cloud-to-device messages (`spec/amqp.md` 5.2, `spec/service.md` 8).
+
+use std::sync::Arc;
 
 use http::Method;
 use iothub_protocol::Timestamp;
+use iothub_protocol::amqp::message::AmqpMessage;
+use iothub_protocol::amqp::{DeliveryState, Value as Amqp, value};
+use serde_json::Value;
 
 use crate::Error;
+use crate::amqp::{Connector, QueueReader, unreadable};
 use crate::document::{Document, unexpected};
 use crate::transport::{Call, Transport};
 
@@ -11,14 +17,27 @@ use crate::transport::{Call, Transport};
 #[derive(Clone, Copy)]
 pub struct Feedback<'a> {
     transport: &'a Transport,
+    hub: &'a Arc<Connector>,
+}
+
+/// Receives feedback as it comes, over AMQP. Finds the way back when the connection is lost; what it
+/// holds then comes again. Dropping it gives back what is not settled.
+pub struct FeedbackReceiver {
+    queue: QueueReader,
 }
 
 impl<'a> Feedback<'a> {
-    pub(crate) fn new(transport: &'a Transport) -> Self {
-        Self { transport }
+    pub(crate) fn new(transport: &'a Transport, hub: &'a Arc<Connector>) -> Self {
+        Self { transport, hub }
     }
 
-    /// Locks the oldest batch for a minute and returns it; `None` when there is none. What is not
+    /// Opens a receiver of feedback. Receivers compete: each batch goes to one of them.
+    pub async fn open(self) -> Result<FeedbackReceiver, Error> {
+        let queue = QueueReader::open(Arc::clone(self.hub), ADDRESS).await?;
+        Ok(FeedbackReceiver { queue })
+    }
+
+    /// Over REST: locks the oldest batch for a minute and returns it; `None` when there is none. What is not
     /// completed comes again.
     pub async fn receive(self) -> Result<Option<FeedbackBatch>, Error> {
         let call = Call::new(Method::GET, PATH);
@@ -30,16 +49,16 @@ impl<'a> Feedback<'a> {
             .etag()
             .ok_or_else(|| unexpected("feedback without a lock token".into()))?
             .to_owned();
-        let records = Document::read_all(&answer, "feedback")?;
-        let records = records.iter().map(FeedbackRecord::read).collect();
         Ok(Some(FeedbackBatch {
             lock_token,
-            records,
+            records: records(answer.json()?)?,
+            enqueued_time: None,
+            user_id: None,
         }))
     }
 
-    /// Takes the batch off the queue. Refused with `DeviceMessageLockLost` when the lock has run
-    /// out.
+    /// Over REST: takes the batch off the queue. Refused with `DeviceMessageLockLost` when the lock
+    /// has run out.
     pub async fn complete(self, lock_token: &str) -> Result<(), Error> {
         let path = [PATH, &[lock_token]].concat();
         self.transport
@@ -48,7 +67,7 @@ impl<'a> Feedback<'a> {
             .map(drop)
     }
 
-    /// Gives the batch back, for any back end to receive.
+    /// Over REST: gives the batch back, for any back end to receive.
     pub async fn abandon(self, lock_token: &str) -> Result<(), Error> {
         let path = [PATH, &[lock_token, "abandon"]].concat();
         self.transport
@@ -58,11 +77,49 @@ impl<'a> Feedback<'a> {
     }
 }
 
+impl FeedbackReceiver {
+    /// The next batch, locked for a minute. Nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> Result<FeedbackBatch, Error> {
+        let (lock_token, message) = self.queue.next().await?;
+        FeedbackBatch::read(lock_token, &message)
+    }
+
+    /// Takes the batch off the queue. Refused with `DeviceMessageLockLost` when this receiver does
+    /// not hold it.
+    pub async fn complete(&mut self, lock_token: &str) -> Result<(), Error> {
+        self.queue
+            .settle(lock_token, &DeliveryState::Accepted)
+            .await
+    }
+
+    /// Gives the batch back, for any back end to receive.
+    pub async fn abandon(&mut self, lock_token: &str) -> Result<(), Error> {
+        self.queue
+            .settle(lock_token, &DeliveryState::Released)
+            .await
+    }
+
+    /// Takes the batch off the queue because it is of no use.
+    pub async fn reject(&mut self, lock_token: &str) -> Result<(), Error> {
+        let rejected = DeliveryState::Rejected(None);
+        self.queue.settle(lock_token, &rejected).await
+    }
+
+    /// Gives back what is not settled, and waits until that has been said.
+    pub async fn close(self) {
+        self.queue.close().await;
+    }
+}
+
 /// Records that came together, under one lock.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeedbackBatch {
     /// What completes or abandons the batch.
     pub lock_token: String,
+    /// When the hub put it into the queue; told over AMQP only.
+    pub enqueued_time: Option<Timestamp>,
+    /// The hub's name; told over AMQP only.
+    pub user_id: Option<String>,
     /// One for each message.
     pub records: Vec<FeedbackRecord>,
 }
@@ -129,6 +186,28 @@ impl FeedbackStatus {
     }
 }
 
+impl FeedbackBatch {
+    fn read(lock_token: String, message: &AmqpMessage) -> Result<Self, Error> {
+        let body = message.data().unwrap_or_default();
+        let annotation = value::lookup(&message.message_annotations, "iothub-enqueuedtime");
+        let user_id = message.properties.user_id.as_ref();
+        Ok(Self {
+            lock_token,
+            enqueued_time: match annotation {
+                Some(&Amqp::Timestamp(millis)) => Some(Timestamp::from_unix_millis(millis)),
+                _ => None,
+            },
+            user_id: user_id.map(|id| String::from_utf8_lossy(id).into_owned()),
+            records: records(serde_json::from_slice(&body).map_err(unreadable)?)?,
+        })
+    }
+}
+
+fn records(document: Value) -> Result<Vec<FeedbackRecord>, Error> {
+    let records = Document::all_of(document, "feedback")?;
+    Ok(records.iter().map(FeedbackRecord::read).collect())
+}
+
 impl FeedbackRecord {
     fn read(document: &Document) -> Self {
         let text = |name: &str| document.text(name).unwrap_or_default().to_owned();
@@ -144,3 +223,4 @@ impl FeedbackRecord {
 }
 
 const PATH: &[&str] = &["messages", "serviceBound", "feedback"];
+const ADDRESS: &str = "/messages/serviceBound/feedback";

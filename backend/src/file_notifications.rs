@@ -1,10 +1,14 @@
-//! Notifications of files that devices uploaded (`spec/service.md` 8).
+//! Notifications of files that devices uploaded (`spec/amqp.md` 5.3, `spec/service.md` 8).
+
+use std::sync::Arc;
 
 use http::Method;
 use iothub_protocol::Timestamp;
+use iothub_protocol::amqp::DeliveryState;
 use serde_json::Value;
 
 use crate::Error;
+use crate::amqp::{Connector, QueueReader, unreadable};
 use crate::document::{Document, unexpected};
 use crate::transport::{Call, Transport};
 
@@ -12,14 +16,27 @@ use crate::transport::{Call, Transport};
 #[derive(Clone, Copy)]
 pub struct FileNotifications<'a> {
     transport: &'a Transport,
+    hub: &'a Arc<Connector>,
+}
+
+/// Receives file notifications as they come, over AMQP. Finds the way back when the connection is
+/// lost; what it holds then comes again. Dropping it gives back what is not settled.
+pub struct FileNotificationReceiver {
+    queue: QueueReader,
 }
 
 impl<'a> FileNotifications<'a> {
-    pub(crate) fn new(transport: &'a Transport) -> Self {
-        Self { transport }
+    pub(crate) fn new(transport: &'a Transport, hub: &'a Arc<Connector>) -> Self {
+        Self { transport, hub }
     }
 
-    /// Locks the oldest notification and returns it; `None` when there is none. What is not
+    /// Opens a receiver of file notifications. Receivers compete: each goes to one of them.
+    pub async fn open(self) -> Result<FileNotificationReceiver, Error> {
+        let queue = QueueReader::open(Arc::clone(self.hub), ADDRESS).await?;
+        Ok(FileNotificationReceiver { queue })
+    }
+
+    /// Over REST: locks the oldest notification and returns it; `None` when there is none. What is not
     /// completed comes again.
     pub async fn receive(self) -> Result<Option<FileNotification>, Error> {
         let answer = self.transport.send(Call::new(Method::GET, PATH)).await?;
@@ -38,8 +55,8 @@ impl<'a> FileNotifications<'a> {
         Ok(Some(FileNotification::read(lock_token, &document)))
     }
 
-    /// Takes the notification off the queue. Refused with `DeviceMessageLockLost` when the lock has
-    /// run out.
+    /// Over REST: takes the notification off the queue. Refused with `DeviceMessageLockLost` when
+    /// the lock has run out.
     pub async fn complete(self, lock_token: &str) -> Result<(), Error> {
         let path = [PATH, &[lock_token]].concat();
         self.transport
@@ -48,13 +65,50 @@ impl<'a> FileNotifications<'a> {
             .map(drop)
     }
 
-    /// Gives the notification back, for any back end to receive.
+    /// Over REST: gives the notification back, for any back end to receive.
     pub async fn abandon(self, lock_token: &str) -> Result<(), Error> {
         let path = [PATH, &[lock_token, "abandon"]].concat();
         self.transport
             .send(Call::new(Method::POST, &path))
             .await
             .map(drop)
+    }
+}
+
+impl FileNotificationReceiver {
+    /// The next notification, locked. Nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> Result<FileNotification, Error> {
+        let (lock_token, message) = self.queue.next().await?;
+        let body = message.data().unwrap_or_default();
+        let value = serde_json::from_slice(&body).map_err(unreadable)?;
+        let document = Document::from_value(value, "a file notification")?;
+        Ok(FileNotification::read(&lock_token, &document))
+    }
+
+    /// Takes the notification off the queue. Refused with `DeviceMessageLockLost` when this receiver
+    /// does not hold it.
+    pub async fn complete(&mut self, lock_token: &str) -> Result<(), Error> {
+        self.queue
+            .settle(lock_token, &DeliveryState::Accepted)
+            .await
+    }
+
+    /// Gives the notification back, for any back end to receive.
+    pub async fn abandon(&mut self, lock_token: &str) -> Result<(), Error> {
+        self.queue
+            .settle(lock_token, &DeliveryState::Released)
+            .await
+    }
+
+    /// Takes the notification off the queue because it is of no use.
+    pub async fn reject(&mut self, lock_token: &str) -> Result<(), Error> {
+        let rejected = DeliveryState::Rejected(None);
+        self.queue.settle(lock_token, &rejected).await
+    }
+
+    /// Gives back what is not settled, and waits until that has been said.
+    pub async fn close(self) {
+        self.queue.close().await;
     }
 }
 
@@ -96,3 +150,4 @@ impl FileNotification {
 }
 
 const PATH: &[&str] = &["messages", "serviceBound", "filenotifications"];
+const ADDRESS: &str = "/messages/serviceBound/filenotifications";

@@ -1,8 +1,9 @@
 //! The service side of an IoT hub: everything a back end asks of it.
 //!
 //! [`Backend`] is the entry point. It knows how to reach a hub, how to prove who asks, and what the
-//! hub's answers mean; it holds no state of the hub. It speaks REST (`spec/service.md`), and reads
-//! telemetry through the emulator's control API.
+//! hub's answers mean; it holds no state of the hub. It speaks as the cloud's own SDKs do: REST
+//! (`spec/service.md`), and AMQP for events, cloud-to-device messages, feedback and file
+//! notifications (`spec/amqp.md`). A connection over AMQP is made when it is first needed.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), iothub_backend::Error> {
@@ -19,10 +20,16 @@
 //!     .send()
 //!     .await?;
 //! assert_eq!(answer.status, 200);
+//!
+//! let mut events = backend.events().from_latest().device("quickstart-device").open().await?;
+//! while let Some(event) = events.next().await? {
+//!     println!("{} {}", event.enqueued_time, String::from_utf8_lossy(&event.body));
+//! }
 //! # Ok(())
 //! # }
 //! ```
 
+mod amqp;
 mod builder;
 mod c2d;
 mod certificates;
@@ -48,6 +55,7 @@ mod trust;
 mod twins;
 mod upload;
 
+pub use amqp::RetryPolicy;
 pub use builder::{Backend, BackendBuilder, emulator_info, emulator_time};
 pub use c2d::{Ack, C2d, C2dMessage};
 pub use certificates::EmulatorCertificates;
@@ -56,9 +64,12 @@ pub use configurations::{Configuration, Configurations, QueryErrors};
 pub use consumer_groups::EmulatorConsumerGroups;
 pub use digital_twins::{Command, CommandResponse, DigitalTwin, DigitalTwins};
 pub use error::{Error, ErrorKind, Refusal};
-pub use events::{Event, EventQuery, EventStream, Events};
-pub use feedback::{Feedback, FeedbackBatch, FeedbackRecord, FeedbackStatus};
-pub use file_notifications::{FileNotification, FileNotifications};
+pub use events::{
+    Event, EventHubProperties, EventPosition, EventReader, EventReaderBuilder, Events,
+    EventsBuilder, PartitionProperties,
+};
+pub use feedback::{Feedback, FeedbackBatch, FeedbackReceiver, FeedbackRecord, FeedbackStatus};
+pub use file_notifications::{FileNotification, FileNotificationReceiver, FileNotifications};
 pub use jobs::{DeviceJobStatistics, Job, JobStatus, JobType, Jobs, ScheduledJob};
 pub use methods::{Invocation, Methods};
 pub use on_behalf::{OnBehalf, OutgoingMessage, ReceivedMessage};

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use iothub_backend::{Backend, BackendBuilder, Event, EventStream};
+use iothub_backend::{Backend, BackendBuilder, Event, EventReader};
 use serde_json::Value;
 
 const USAGE: &str = "\
@@ -63,6 +63,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         ))?;
         print_telemetry(telemetry, count).await?;
     }
+    backend.close().await;
     Ok(())
 }
 
@@ -90,7 +91,7 @@ async fn invoke(backend: &Backend, arguments: &Arguments) -> anyhow::Result<()> 
     ))
 }
 
-async fn print_telemetry(mut telemetry: EventStream, count: usize) -> anyhow::Result<()> {
+async fn print_telemetry(mut telemetry: EventReader, count: usize) -> anyhow::Result<()> {
     for _ in 0..count {
         match telemetry.next().await? {
             Some(event) => say(&line(&event))?,

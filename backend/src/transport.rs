@@ -167,15 +167,6 @@ impl Transport {
         Answer::read(response).await
     }
 
-    /// Opens an answer that is read as it arrives. The control API asks for no proof.
-    pub(crate) async fn open(&self, target: String) -> Result<Incoming, Error> {
-        let response = self.request(Call::to(Method::GET, target), None).await?;
-        if response.status().is_success() {
-            return Ok(response.into_body());
-        }
-        Err(Answer::read(response).await?.refusal())
-    }
-
     /// Sends a request without saying who asks. Its target is a path of the hub, or names a host of
     /// its own.
     pub(crate) async fn send_unsigned(&self, call: Call) -> Result<(), Error> {
@@ -201,7 +192,7 @@ impl Transport {
     /// The hub by its own name, wherever it is reached: what a device calls it, whose token must be
     /// for the host that it speaks to.
     pub(crate) fn hub_host(&self) -> Option<&str> {
-        let name = self.credentials.as_ref()?.host_name()?;
+        let name = self.credentials.as_ref()?.resource()?;
         Some(without_port(name))
     }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use iothub_backend::Backend;
+use iothub_backend::{Backend, Events, FeedbackRecord};
 use iothub_device::{ClientBuilder, DeviceClient, ModuleClient, RetryPolicy};
 use iothub_emulator::http::EventsStrings;
 use iothub_emulator::{Config, Emulator, HubHandle, Ports};
@@ -128,18 +128,56 @@ impl TestHub {
     /// A connection string for readers of events over TLS, by the policy `iothubowner`. Clients have
     /// to trust [`Self::ca_pem`], and to be told the port where they do not take it from the string.
     pub fn events_connection_string(&self) -> String {
-        self.events().tls.clone()
+        self.events_strings().tls.clone()
     }
 
     /// A connection string for readers of events in the clear, which Event Hubs clients take as it
     /// is.
     pub fn plain_events_connection_string(&self) -> String {
-        self.events().plain.clone()
+        self.events_strings().plain.clone()
     }
 
-    fn events(&self) -> &EventsStrings {
+    fn events_strings(&self) -> &EventsStrings {
         let events = self.emulator().info().events();
         events.expect("an emulator tells how its events are read")
+    }
+
+    /// The events of the hub, as the holder of [`Self::plain_events_connection_string`] reads them, by
+    /// the hub's clock. [`Backend::events`] reads the same by way of the hub's redirect.
+    pub fn events(&self) -> Events {
+        Events::builder(&self.plain_events_connection_string())
+            .address(format!("127.0.0.1:{}", self.ports.amqp))
+            .clock(self.clock().shared())
+            .retry(reconnection(&self.handle))
+            .build()
+            .expect("the hub's own connection strings can be used")
+    }
+
+    /// Waits for feedback on the message of this id, reading by AMQP as a back end does; all other
+    /// feedback that comes meanwhile is completed, too. The hub collects feedback for a while (15 s,
+    /// `Limits::feedback_delay`): configure less, or move a virtual clock meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// When that takes longer than [`crate::WAIT_LIMIT`], with everything that the hub saw.
+    pub async fn wait_for_feedback(&self, message_id: &str) -> FeedbackRecord {
+        let receiving = async {
+            let mut receiver = self.backend.feedback().open().await?;
+            loop {
+                let batch = receiver.next().await?;
+                receiver.complete(&batch.lock_token).await?;
+                let mut records = batch.records.into_iter();
+                if let Some(record) = records.find(|it| it.original_message_id == message_id) {
+                    receiver.close().await;
+                    return Ok::<_, iothub_backend::Error>(record);
+                }
+            }
+        };
+        let what = format!("feedback on {message_id}");
+        match self.timeline.limit(&what, receiving).await {
+            Ok(record) => record,
+            Err(error) => panic!("receive feedback: {error}\n{}", self.timeline),
+        }
     }
 
     /// A connected device, over plain MQTT and by the hub's clock. It is registered if it is not
@@ -234,7 +272,7 @@ impl TestHub {
         ScriptedDevice::dial(self.ports.mqtt).await
     }
 
-    /// A back end with all rights, over HTTP and by the hub's clock.
+    /// A back end with all rights, over HTTP and plain AMQP, by the hub's clock.
     pub fn backend(&self) -> &Backend {
         &self.backend
     }
@@ -499,9 +537,21 @@ fn policy(emulator: &Emulator, name: &str) -> String {
 fn backend(connection_string: &str, ports: Ports, handle: &HubHandle) -> Backend {
     Backend::builder(connection_string)
         .http_address(format!("127.0.0.1:{}", ports.http))
+        .amqp_address(format!("127.0.0.1:{}", ports.amqp))
         .clock(handle.clock().clone())
+        .retry(reconnection(handle))
         .build()
         .expect("the hub's own connection strings can be used")
+}
+
+/// How back ends come back to a hub of a test.
+fn reconnection(handle: &HubHandle) -> iothub_backend::RetryPolicy {
+    let is_frozen = handle.clock().is_frozen();
+    iothub_backend::RetryPolicy {
+        // The time of the pauses would stand still as well.
+        first_delay: Duration::from_millis(if is_frozen { 0 } else { 5 }),
+        ..Default::default()
+    }
 }
 
 fn client_id(text: &str) -> ClientId {

@@ -65,7 +65,7 @@ pub use hub::TestHub;
 pub use scripted_device::ScriptedDevice;
 pub use timeline::WAIT_LIMIT;
 
-pub use iothub_backend::Backend;
+pub use iothub_backend::{Backend, Event, EventPosition, Events, FeedbackRecord};
 pub use iothub_device::{DeviceClient, MethodResponse, ModuleClient, json_message};
 pub use iothub_emulator::activity::OperationKind;
 pub use iothub_emulator::{Config, Ports};

@@ -168,43 +168,6 @@ async fn partial_bulk_failure_is_an_outcome() {
 }
 
 #[tokio::test]
-async fn events_are_read_line_by_line_however_they_are_cut() {
-    let event = |number: u32| {
-        format!(
-            r#"{{"partition":0,"sequenceNumber":{number},"offset":"{number}","enqueuedTime":"2026-01-02T03:04:05.0000000Z","cursor":"{number}","annotations":{{"iothub-connection-device-id":"d1"}},"properties":{{}},"applicationProperties":{{}},"body":"{{}}","bodyEncoding":"utf-8"}}"#
-        )
-    };
-    let text = format!("{}\n\n{}", event(1), event(2));
-    let mut chunks = String::new();
-    for chunk in text.as_bytes().chunks(50) {
-        let chunk = std::str::from_utf8(chunk).unwrap();
-        chunks.push_str(&format!("{:x}\r\n{chunk}\r\n", chunk.len()));
-    }
-    let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
-    let script = Script::play(vec![format!("{head}{chunks}0\r\n\r\n")]).await;
-
-    let mut stream = script
-        .backend()
-        .events()
-        .from_cursor("1.0")
-        .device("d1")
-        .max(2)
-        .open()
-        .await
-        .unwrap();
-
-    assert_eq!(stream.next().await.unwrap().unwrap().sequence_number, 1);
-    assert_eq!(stream.next().await.unwrap().unwrap().sequence_number, 2);
-    assert_eq!(stream.next().await.unwrap(), None);
-    let request = script.request(0);
-    assert!(
-        request.starts_with("GET /_emulator/events?from=1.0&device=d1&max=2 "),
-        "{request}"
-    );
-    assert_eq!(header(&request, "authorization"), None);
-}
-
-#[tokio::test]
 async fn hub_that_is_not_there_is_unreachable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();

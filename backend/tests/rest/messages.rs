@@ -1,85 +1,9 @@
-//! Cloud-to-device messages, feedback and file notifications.
+//! Purging cloud-to-device messages; feedback and file notifications.
 
-use iothub_backend::{Ack, ErrorCode, ErrorKind, FeedbackStatus};
+use iothub_backend::{ErrorKind, FeedbackStatus};
 use iothub_protocol::Timestamp;
 
-use crate::script::{Script, answer, header, line, no_content, ok};
-
-#[tokio::test]
-async fn message_travels_as_its_body_with_its_properties_as_headers() {
-    let script = Script::play(vec![no_content()]).await;
-
-    script
-        .backend()
-        .c2d()
-        .message("d1/m+1", "hi")
-        .message_id("m1")
-        .correlation_id("c1")
-        .user_id("u1")
-        .ack(Ack::Positive)
-        .ack(Ack::Full)
-        .expiry(Timestamp::parse_iso("2026-01-02T03:04:05Z").unwrap())
-        .content_type("text/plain")
-        .content_encoding("utf-8")
-        .property("Level", "hoch ä")
-        .send()
-        .await
-        .unwrap();
-
-    let request = script.request(0);
-    assert_eq!(
-        line(&request),
-        "POST /devices/d1/modules/m%2B1/messages/deviceBound?api-version=2021-04-12"
-    );
-    assert!(request.ends_with("\r\n\r\nhi"), "{request}");
-    for (name, value) in [
-        ("content-type", "application/octet-stream"),
-        ("iothub-messageid", "m1"),
-        ("iothub-correlationid", "c1"),
-        ("iothub-userid", "u1"),
-        ("iothub-ack", "full"),
-        ("iothub-expiry", "2026-01-02T03:04:05.0000000Z"),
-        ("iothub-contenttype", "text/plain"),
-        ("iothub-contentencoding", "utf-8"),
-        ("iothub-app-level", "hoch ä"),
-    ] {
-        assert_eq!(header(&request, name), Some(value), "{name}");
-    }
-}
-
-#[tokio::test]
-async fn full_queue_is_a_refusal_with_its_code() {
-    let text =
-        r#"{"Message":"ErrorCode:DeviceMaximumQueueDepthExceeded;50","ExceptionMessage":""}"#;
-    let headers = "iothub-errorcode: DeviceMaximumQueueDepthExceeded\r\n";
-    let script = Script::play(vec![answer("403 Forbidden", headers, text)]).await;
-
-    let error = script.backend().c2d().message("d1", "x").send().await;
-
-    let code = error.unwrap_err().code();
-    assert_eq!(code, ErrorCode::from_number(403_004));
-}
-
-#[tokio::test]
-async fn property_that_no_header_can_carry_is_not_sent() {
-    let script = Script::play(vec![]).await;
-
-    for (name, value) in [("a b", "x"), ("a", "line\nbreak"), ("ä", "x")] {
-        let message = script
-            .backend()
-            .c2d()
-            .message("d1", "x")
-            .property(name, value)
-            .send()
-            .await;
-
-        let error = message.unwrap_err();
-        assert!(
-            matches!(error.kind(), ErrorKind::Configuration(_)),
-            "{error}"
-        );
-    }
-}
+use crate::script::{Script, answer, line, no_content, ok};
 
 #[tokio::test]
 async fn purge_says_how_many_messages_are_gone() {

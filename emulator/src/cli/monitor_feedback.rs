@@ -1,17 +1,14 @@
 //! `monitor-feedback`, with the words of `az iot hub monitor-feedback`.
 
-use std::time::Duration;
-
 use clap::Args;
-use iothub_backend::{Backend, FeedbackRecord};
-use iothub_protocol::Clock;
+use iothub_backend::{Backend, FeedbackBatch, FeedbackReceiver, FeedbackRecord};
 use serde_json::json;
 
 use super::context::CliContext;
-use super::output::{OutputFormat, print};
+use super::output::{OutputFormat, print, progress};
 
 /// Prints what became of cloud-to-device messages, until it is interrupted. What it prints is gone
-/// for other readers.
+/// for other readers; what is not for it is left to them.
 #[derive(Debug, Args)]
 pub(crate) struct MonitorFeedbackCommand {
     #[command(flatten)]
@@ -22,12 +19,21 @@ pub(crate) struct MonitorFeedbackCommand {
     /// Stop when feedback on this message has come.
     #[arg(long, short = 'w', value_name = "MESSAGE_ID")]
     wait_on_msg: Option<String>,
+    /// Taken for the sake of scripts written for `az`; there is nothing to repair.
+    #[arg(long, short = 'r', hide = true)]
+    repair: bool,
+    /// Taken for the sake of scripts written for `az`.
+    #[arg(long, short = 'y', hide = true)]
+    yes: bool,
 }
 
 impl MonitorFeedbackCommand {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let backend = self.context.backend().await?;
         let device = self.device_id.as_deref();
+        progress(format_args!(
+            "Starting feedback monitor, use ctrl-c to stop..."
+        ));
         monitor(&self.context, &backend, device, self.wait_on_msg.as_deref()).await
     }
 }
@@ -39,19 +45,32 @@ pub(super) async fn monitor(
     device: Option<&str>,
     last: Option<&str>,
 ) -> anyhow::Result<()> {
-    let clock = context.clock().await?;
-    let feedback = backend.feedback();
+    let mut receiver = backend.feedback().open().await?;
+    let monitored = print_until(&mut receiver, context.output, device, last).await;
+    receiver.close().await;
+    backend.close().await;
+    monitored
+}
+
+async fn print_until(
+    receiver: &mut FeedbackReceiver,
+    format: OutputFormat,
+    device: Option<&str>,
+    last: Option<&str>,
+) -> anyhow::Result<()> {
     loop {
-        let Some(batch) = feedback.receive().await? else {
-            clock.sleep_until(clock.now() + PAUSE).await;
+        let batch: FeedbackBatch = receiver.next().await?;
+        let is_wanted =
+            |record: &&FeedbackRecord| device.is_none_or(|device| record.device_id == device);
+        let mut wanted = batch.records.iter().filter(is_wanted).peekable();
+        // Left under its lock, as `az` leaves it: given back it would come again at once.
+        if wanted.peek().is_none() {
             continue;
-        };
-        for record in &batch.records {
-            if device.is_none_or(|device| record.device_id == device) {
-                show(record, context.output)?;
-            }
         }
-        feedback.complete(&batch.lock_token).await?;
+        for record in wanted {
+            show(record, format)?;
+        }
+        receiver.complete(&batch.lock_token).await?;
         let ended =
             |record: &FeedbackRecord| last.is_some_and(|last| record.original_message_id == last);
         if batch.records.iter().any(ended) {
@@ -84,6 +103,3 @@ fn show(record: &FeedbackRecord, format: OutputFormat) -> anyhow::Result<()> {
         }
     }
 }
-
-/// Between two looks at an empty queue.
-const PAUSE: Duration = Duration::from_secs(1);

@@ -102,10 +102,57 @@ fn telemetry_is_sent_once_and_again_and_again() {
     assert_eq!(events[0]["event"]["payload"], json!({"a": 1}));
     let properties = &events[0]["event"]["properties"];
     assert_eq!(properties["application"], json!({"alert": "true"}));
-    assert_eq!(properties["system"]["content-type"], "application/json");
+    assert_eq!(properties["system"]["content_type"], "application/json");
+    assert_eq!(
+        events[0]["event"]["annotations"]["iothub-connection-device-id"],
+        "d1"
+    );
     assert_eq!(events[2]["event"]["payload"]["data"], "tick #2");
     let error = served.error(&words("device send-d2c-message -d d1 -p $.sub=x"));
     assert!(error.contains("$.sub cannot be sent over HTTP"), "{error}");
+}
+
+#[test]
+fn events_are_monitored_by_device_partition_group_and_time() {
+    let served = Served::start(&[]);
+    served.json(&words("device-identity create -d d1"));
+    served.json(&words("device-identity create -d other"));
+    served.run(&words("device send-d2c-message -d other --data theirs"));
+    served.run(&words("device send-d2c-message -d d1 --data mine"));
+
+    let monitored = |options: &str| {
+        let line = format!("monitor-events --mc 1 --cg $Default --timeout 20 {options}");
+        let output = served.run(&words(&line));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let printed: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        (printed["event"].clone(), text(&output.stderr))
+    };
+    let (event, announced) = monitored("--from earliest -d d?");
+    let expected = json!({"origin": "d1", "module": "", "interface": "", "component": "",
+        "payload": "mine"});
+    assert_eq!(event, expected);
+    assert_eq!(
+        announced,
+        "Starting event monitor, filtering on device: d?, use ctrl-c to stop...\n"
+    );
+    let (event, _) = monitored("--enqueued-time 0 --partitions 0,1,2,3 -d d1");
+    assert_eq!(event["payload"], "mine");
+    let query = "monitor-events --from earliest --mc 1 -o table -q";
+    let asked = "SELECT * FROM devices WHERE deviceId = 'other'";
+    let found = served.run(&words_and(query, &[asked]));
+    assert!(text(&found.stdout).ends_with("  other  theirs\n"));
+    let error = served.error(&words("monitor-events --cg missing --from earliest"));
+    assert!(error.contains("missing"), "{error}");
+}
+
+#[test]
+fn monitor_of_events_ends_when_none_comes() {
+    let served = Served::start(&[]);
+
+    let output = served.run(&words("monitor-events --timeout 1"));
+
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use iothub_backend::{Backend, EventStream};
+use iothub_backend::{Backend, EventReader};
 use iothub_protocol::Timestamp;
 use iothub_testkit::{DeviceClient, MethodResponse, TestHub, json_message};
 use serde_json::{Value, json};
@@ -150,7 +150,6 @@ async fn watch_and_change_the_pace(
         .events()
         .from_earliest()
         .device(DEVICE)
-        .follow()
         .open()
         .await?;
     let mut previous = None;
@@ -188,7 +187,7 @@ async fn watch_and_change_the_pace(
 
 async fn show_next(
     story: &Story,
-    events: &mut EventStream,
+    events: &mut EventReader,
     previous: &mut Option<Timestamp>,
 ) -> anyhow::Result<()> {
     let event = events

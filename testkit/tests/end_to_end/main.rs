@@ -6,6 +6,7 @@ mod c2d;
 mod certificates;
 mod connections;
 mod determinism;
+mod events;
 mod expectations;
 mod faults;
 mod hostile;

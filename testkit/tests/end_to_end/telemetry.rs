@@ -71,6 +71,7 @@ async fn back_end_reads_what_arrives_as_it_arrives() {
         .events()
         .from_earliest()
         .device("d1")
+        .stored_only()
         .open()
         .await;
     let mut from_start = from_start.unwrap();

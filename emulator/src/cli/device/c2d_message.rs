@@ -230,8 +230,9 @@ impl SendArgs {
         message.send().await?;
         progress(format_args!("sent message {id} to {device}"));
         if self.wait {
-            monitor(context, backend, Some(device), Some(&id)).await?;
+            return monitor(context, backend, Some(device), Some(&id)).await;
         }
+        backend.close().await;
         Ok(())
     }
 }
