@@ -148,3 +148,31 @@ impl From<&Error> for AmqpError {
         Self::new(Symbol::from(error.code.amqp_condition()), error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorCode;
+
+    #[test]
+    fn what_cannot_be_read_has_the_condition_of_its_layer() {
+        for (error, condition) in [
+            (DecodeError::Framing("f".into()), condition::FRAMING_ERROR),
+            (DecodeError::Truncated, condition::DECODE_ERROR),
+            (DecodeError::Invalid("i".into()), condition::DECODE_ERROR),
+            (DecodeError::TooMany, condition::RESOURCE_LIMIT_EXCEEDED),
+        ] {
+            assert_eq!(AmqpError::from(&error).condition, condition);
+        }
+    }
+
+    #[test]
+    fn a_refusal_of_the_hub_has_its_codes_condition_and_says_what_it_was_about() {
+        let error = Error::new(ErrorCode::DeviceNotFound, "d1");
+
+        let told = AmqpError::from(&error);
+
+        assert_eq!(told.condition, condition::NOT_FOUND);
+        assert_eq!(told.description, Some(error.to_string()));
+    }
+}

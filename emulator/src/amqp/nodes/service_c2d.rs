@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use iothub_hub::Permission;
 use iothub_protocol::amqp::address::Address;
 use iothub_protocol::amqp::connection::{AcceptLink, Delivery};
@@ -75,7 +76,9 @@ async fn enqueue(shared: &Shared, message: &AmqpMessage) -> Result<(), AmqpError
         .handle
         .call(operation, |hub, cx| {
             let client = client.as_ref().map_err(Clone::clone)?;
-            let message = with_expiry(read?, ttl, cx.now());
+            let mut message = with_expiry(read?, ttl, cx.now());
+            // It may wait for days, and does not hold on to the read buffer.
+            message.body = Bytes::copy_from_slice(&message.body);
             hub.send_c2d(cx, caller, client, message)
         })
         .await;
