@@ -58,6 +58,7 @@ operations! {
     SendC2d = "sendC2d",
     ReceiveC2d = "receiveC2d",
     SettleC2d = "settleC2d",
+    GrantC2d = "grantC2d",
     PurgeC2d = "purgeC2d",
     ReceiveFeedback = "receiveFeedback",
     SettleFeedback = "settleFeedback",

@@ -122,6 +122,7 @@ impl OperationKind {
             | Self::AnswerMethod
             | Self::GetStatistics
             | Self::SettleC2d
+            | Self::GrantC2d
             | Self::PurgeC2d
             | Self::ReceiveFeedback
             | Self::SettleFeedback

@@ -15,6 +15,7 @@ use iothub_protocol::{ClientId, ErrorCode, Timestamp};
 use crate::client::{Client, condition_of};
 use crate::device_telemetry::{events, message};
 use crate::hub::{self, emulator, frozen_emulator};
+use crate::mqtt;
 use crate::wire::Wire;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -158,6 +159,27 @@ async fn the_newest_connection_wins_whatever_carries_it() {
     let error = second.expect_detach(link).await.unwrap();
     assert_eq!(condition_of(&error), "amqp:link:stolen");
     assert_eq!(present(&emulator).len(), 2);
+}
+
+#[tokio::test]
+async fn mqtt_takes_a_device_from_amqp_and_amqp_from_mqtt() {
+    let emulator = emulator().await;
+    let key = hub::register(&emulator, "d1").await;
+    let token = hub::device_token(&emulator, "d1", &key);
+    let mut amqp = Client::connect(&emulator).await;
+    amqp.put_token(&hub::resource("d1"), &token).await;
+    let link = telemetry(&mut amqp, "d1").await;
+
+    let (mut mqtt, _) = mqtt::Client::enter(&emulator, mqtt::connect("d1", &token)).await;
+    let error = amqp.expect_detach(link).await.unwrap();
+    assert_eq!(condition_of(&error), "amqp:link:stolen");
+    assert_eq!(present(&emulator), [("d1".to_owned(), "mqtt")]);
+    mqtt.expect_alive().await;
+
+    telemetry(&mut amqp, "d1").await;
+    mqtt.expect_close().await;
+    assert_eq!(present(&emulator), [("d1".to_owned(), "amqp")]);
+    amqp.expect_alive().await;
 }
 
 #[tokio::test]

@@ -72,6 +72,7 @@ fn patch(id: Value, body: &str) -> AmqpMessage {
 async fn ask(device: &mut Client, links: (LinkId, LinkId), request: &AmqpMessage) -> AmqpMessage {
     device.send_settled(links.0, request).await;
     let (delivery, reply) = device.receive(links.1).await;
+    // Neither side waits for an outcome.
     assert!(delivery.settled);
     assert_eq!(delivery.tag.len(), 16);
     let id = &request.properties.correlation_id;
@@ -227,4 +228,23 @@ async fn an_answer_waits_for_credit_and_a_request_without_an_id_gets_none() {
     assert_eq!(reply.properties.correlation_id, Some("g".into()));
     assert_eq!(json_of(&reply)["reported"]["a"], 1);
     assert_eq!(device.pending(receiver).await, None);
+}
+
+#[tokio::test]
+async fn a_link_that_takes_no_answers_is_detached_and_its_device_stays() {
+    let emulator = emulator().await;
+    let mut device = Client::device(&emulator, "d1").await;
+    let sender = device.attach_sender(ADDRESS).await.unwrap();
+    let receiver = device.attach_receiver(ADDRESS, 0).await.unwrap();
+    let get = request("GET", None, "g".into());
+
+    for _ in 0..1001 {
+        device.send_settled(sender, &get).await;
+    }
+
+    let error = device.expect_detach(receiver).await.unwrap();
+    assert_eq!(error.condition.as_str(), "amqp:resource-limit-exceeded");
+    let receiver = device.attach_receiver(ADDRESS, 1).await.unwrap();
+    let reply = ask(&mut device, (sender, receiver), &get).await;
+    assert_eq!(status(&reply), Some(&Value::Int(200)));
 }

@@ -363,7 +363,7 @@ async fn tell_credit(shared: &mut Shared, session: SessionId) {
     if more != 0 {
         let granted = shared
             .handle
-            .call(OperationKind::Subscribe.on(&client), |hub, cx| {
+            .call(OperationKind::GrantC2d.on(&client), |hub, cx| {
                 hub.grant_c2d(cx, session, more)
             })
             .await;
