@@ -97,8 +97,8 @@ fn serve(machine: &mut Connection) -> usize {
                 machine.settle(delivery.link, delivery.id, DeliveryState::Accepted);
             }
             Event::Credit { link, drain, .. } => {
-                for number in 0..machine.sendable(link).min(20) {
-                    let payload = Bytes::from(vec![b'x'; number as usize * 300]);
+                for number in 0..machine.sendable(link).min(4) {
+                    let payload = Bytes::from(vec![b'x'; number as usize * 2500]);
                     let sent = machine.send(link, b"0123456789abcdef", 0, payload, number % 2 == 0);
                     assert!(sent.is_ok());
                 }

@@ -66,7 +66,8 @@ pub struct Connection {
     output: Output,
     events: VecDeque<Event>,
     channels: Channels,
-    sessions: Table<SessionId, Session>,
+    /// Boxed: the table has free places.
+    sessions: Table<SessionId, Box<Session>>,
     links: Table<LinkId, Link>,
     /// Sessions that wait for the peer's open.
     planned: Vec<SessionId>,

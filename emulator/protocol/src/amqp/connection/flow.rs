@@ -44,8 +44,8 @@ impl Connection {
             }
             (None, _) => {}
         }
-        let open = |session: &Session| session.window > 0;
-        if was_shut && self.sessions.get(&id).is_some_and(open) {
+        let session = self.sessions.get(&id);
+        if was_shut && session.is_some_and(|session| session.window > 0) {
             self.announce(id, flow);
         }
     }
@@ -85,6 +85,7 @@ impl Connection {
         match &mut link.end {
             End::Sender(sender) => {
                 sender.take_flow(flow);
+                sender.announced = true;
                 self.events.push_back(Event::Credit {
                     link: id,
                     drain: flow.drain,

@@ -145,3 +145,22 @@ impl Receiver {
         self.allowance = self.allowance.saturating_sub(count);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Link;
+    use crate::amqp::connection::Connection;
+    use crate::amqp::connection::session::Session;
+
+    /// There may be thousands of each, and most are idle.
+    #[test]
+    fn what_is_idle_is_small() {
+        assert!(size_of::<Link>() <= 128, "{}", size_of::<Link>());
+        assert!(size_of::<Session>() <= 512, "{}", size_of::<Session>());
+        assert!(
+            size_of::<Connection>() <= 640,
+            "{}",
+            size_of::<Connection>()
+        );
+    }
+}

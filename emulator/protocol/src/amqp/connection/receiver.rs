@@ -73,9 +73,9 @@ impl Connection {
                     let text = "a delivery within another one";
                     return Err(AmqpError::new(condition::NOT_ALLOWED, text));
                 }
-                partial
+                *partial
             }
-            None => Box::new(receiver.begin(transfer)?),
+            None => receiver.begin(transfer)?,
         };
         partial.settled |= transfer.settled == Some(true);
         if transfer.aborted {
@@ -95,7 +95,7 @@ impl Connection {
         if transfer.more {
             partial.payload.extend_from_slice(&payload);
             self.unfinished += size;
-            receiver.partial = Some(partial);
+            receiver.partial = Some(Box::new(partial));
             return Ok(());
         }
         let payload = if partial.payload.is_empty() {

@@ -159,10 +159,10 @@ impl Connection {
         }
         self.sessions.insert(
             id,
-            Session {
+            Box::new(Session {
                 handle_max: u32::MAX,
                 ..Session::default()
-            },
+            }),
         );
         if self.stage == Stage::Running {
             self.launch_session(id);
@@ -248,7 +248,7 @@ impl Connection {
             return self.fail(limit_error("too many sessions"));
         };
         let id = self.next_session_id();
-        let mut session = Session::default();
+        let mut session = Box::<Session>::default();
         session.take_begin(channel, begin);
         self.sessions.insert(id, session);
         self.channels.ours.insert(ours, id);
@@ -292,7 +292,7 @@ impl Connection {
         self.drop_links(id, error.as_ref());
         if let Some(session) = self.sessions.get_mut(&id) {
             // Only the channels are of interest from now on.
-            *session = Session {
+            **session = Session {
                 channel: session.channel,
                 peer_channel: session.peer_channel,
                 begun: true,
