@@ -1,11 +1,12 @@
 //! How links are attached, answered, refused and detached.
 
-use iothub_protocol::amqp::AmqpError;
 use iothub_protocol::amqp::connection::{AcceptLink, ConnectionConfig, Event};
 use iothub_protocol::amqp::error::condition;
 use iothub_protocol::amqp::performative::{
-    Attach, Begin, Detach, Performative, ReceiverSettleMode, Role, SenderSettleMode, Source, Target,
+    Attach, Begin, Detach, End, Performative, ReceiverSettleMode, Role, SenderSettleMode, Source,
+    Target,
 };
+use iothub_protocol::amqp::{AmqpError, DeliveryState};
 
 use crate::pair::config;
 use crate::raw::{Raw, attach, begin, credit, detach, open, transfer};
@@ -89,6 +90,69 @@ fn an_answering_sender_tells_its_count_and_keeps_the_receivers_mode() {
     assert_eq!(answer.initial_delivery_count, Some(0));
     assert_eq!(answer.rcv_settle_mode, ReceiverSettleMode::Second);
     assert_eq!(answer.source, source);
+}
+
+/// `spec/amqp.md` 2.3 and 8.2: a client looks at fields by their position.
+#[test]
+fn whatever_is_said_is_said_at_full_length() {
+    let mut raw = Raw::new(config("server"));
+    raw.bytes(b"AMQP\0\x01\0\0");
+    raw.chunk();
+    raw.say(0, Performative::Open(open()));
+    raw.say(0, Performative::Begin(begin()));
+    raw.say(0, Performative::Attach(Box::new(attach(0, Role::Sender))));
+    raw.say(0, Performative::Attach(Box::new(attach(1, Role::Receiver))));
+    raw.flow(credit(1, 0, 1));
+    for event in raw.told() {
+        if let Event::LinkAttached { link, .. } = event {
+            raw.machine.accept_link(link, granting(2));
+            let _ = raw
+                .machine
+                .send(link, b"0123456789abcdef", 0, "x".into(), true);
+        }
+    }
+    raw.transfer(transfer(0, 0), b"x");
+    let Some(Event::Delivery(delivery)) = raw.told().pop() else {
+        panic!("no delivery");
+    };
+    let state = DeliveryState::Accepted;
+    raw.machine.settle(delivery.link, delivery.id, state);
+    raw.say(0, detach(0, true));
+    raw.say(0, Performative::End(End::default()));
+    raw.machine.close(None);
+
+    let mut said = Vec::new();
+    while let Some(mut chunk) = raw.machine.next_output() {
+        while !chunk.is_empty() {
+            let size = u32::from_be_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]);
+            let frame = chunk.split_to(size as usize);
+            // A small ulong, then a list with a count of one byte or of four.
+            assert_eq!(frame[8..10], [0x00, 0x53]);
+            let count = match frame[11] {
+                0xc0 => frame[13],
+                0xd0 => frame[19],
+                other => panic!("no list: {other:#x}"),
+            };
+            said.push((frame[10], count));
+        }
+    }
+    said.dedup();
+    let (open, begin, attach, flow) = ((0x10, 10), (0x11, 8), (0x12, 14), (0x13, 11));
+    let (transfer, disposition, detach) = ((0x14, 11), (0x15, 6), (0x16, 3));
+    let expected = [
+        open,
+        begin,
+        attach,
+        flow,
+        attach,
+        transfer,
+        disposition,
+        flow,
+        detach,
+        (0x17, 1),
+        (0x18, 1),
+    ];
+    assert_eq!(said, expected);
 }
 
 /// `spec/amqp.md` 2.3: a client fails on a null source or target.

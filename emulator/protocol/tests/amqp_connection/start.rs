@@ -34,6 +34,7 @@ fn sasl_frames(bytes: &[u8]) -> Vec<SaslFrame> {
     frames
 }
 
+/// `spec/amqp.md` 2.1 and 8.1.
 #[test]
 fn a_peer_without_security_layer_is_answered_without_one() {
     let mut raw = Raw::new(config("server"));

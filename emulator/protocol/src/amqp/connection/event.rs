@@ -45,7 +45,8 @@ pub enum Event {
         /// What the peer said. Its role is the peer's.
         attach: Box<Attach>,
     },
-    /// The link is over: the peer detached it, or its session or connection ended. Answered already.
+    /// The link is over: the peer detached it or broke a rule on it, or its session or connection
+    /// ended. Answered already. Not told of links that the owner has detached or refused.
     LinkDetached {
         /// The link.
         link: LinkId,

@@ -140,3 +140,75 @@ impl Unsettled {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::{FEW, Unsettled, Verdict};
+    use crate::amqp::connection::LinkId;
+
+    proptest! {
+        /// Beside a map that does the same.
+        #[test]
+        fn what_is_not_settled_is_found_in_order(
+            steps in vec((0_u8..8, 0_u64..300, 0_u64..40, 0_u32..3), 0..400),
+        ) {
+            let mut unsettled = Unsettled::default();
+            let mut model: BTreeMap<u64, LinkId> = BTreeMap::new();
+            let mut next = 0;
+            for (step, first, span, link) in steps {
+                let link = LinkId(link);
+                let last = first + span;
+                match step {
+                    0..4 => {
+                        for _ in 0..span % 8 {
+                            unsettled.push(next, next as u32, link);
+                            model.insert(next, link);
+                            next += 1;
+                        }
+                    }
+                    4 => {
+                        let found = unsettled.remove(first, link).map(|entry| entry.id);
+                        let is_there = model.get(&first) == Some(&link);
+                        prop_assert_eq!(found, is_there.then_some(first));
+                        if is_there {
+                            model.remove(&first);
+                        }
+                    }
+                    5 | 6 => {
+                        let mut seen = Vec::new();
+                        unsettled.visit(first, last, |entry| {
+                            seen.push((entry.id, entry.link()));
+                            match (step, entry.id % 3) {
+                                (5, _) => Verdict::Remove,
+                                (_, 0) => Verdict::Tell,
+                                (_, 1) => Verdict::Remove,
+                                _ => Verdict::Keep,
+                            }
+                        });
+                        let there: Vec<_> =
+                            model.range(first..=last).map(|(id, link)| (*id, *link)).collect();
+                        prop_assert_eq!(seen, there);
+                        model.retain(|id, _| {
+                            !(first..=last).contains(id) || (step == 6 && id % 3 != 1)
+                        });
+                    }
+                    _ => {
+                        if span == 0 {
+                            unsettled.forget(link);
+                            model.retain(|_, of| *of != link);
+                        }
+                        let is_there = model.get(&first) == Some(&link);
+                        prop_assert_eq!(unsettled.find(first, link).is_some(), is_there);
+                    }
+                }
+                prop_assert_eq!(unsettled.len(), model.len());
+                prop_assert!(unsettled.entries.len() <= 2 * model.len() + FEW + 1);
+            }
+        }
+    }
+}
