@@ -304,6 +304,24 @@ fn more_links_than_the_limit_are_refused_and_in_the_end_not_heard() {
 }
 
 #[test]
+fn a_name_that_nobody_needs_is_refused() {
+    let mut raw = Raw::begun();
+    let asked = Attach {
+        name: "x".repeat(2049),
+        ..attach(0, Role::Sender)
+    };
+    raw.say(0, Performative::Attach(Box::new(asked)));
+
+    assert_eq!(raw.told(), []);
+    let heard = raw.heard();
+    assert!(
+        matches!(&heard[..], [Performative::Attach(_), Performative::Detach(detach)]
+            if detach.error.as_ref().unwrap().condition == condition::INVALID_FIELD),
+        "{heard:?}"
+    );
+}
+
+#[test]
 fn a_peer_without_handles_left_cannot_be_answered() {
     let mut raw = Raw::open();
     let few = Begin {

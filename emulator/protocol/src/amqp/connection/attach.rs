@@ -12,6 +12,10 @@ use crate::amqp::value::Map;
 /// Links of a connection that are ever named: their numbers are not used twice.
 const MAX_LINK_ID: u32 = u32::MAX / 2;
 
+/// Bytes of a link's name: it is kept as long as the link, of which there may be thousands. The
+/// standard has no limit; clients need some two hundred.
+const MAX_NAME: usize = 2048;
+
 impl Connection {
     fn next_link_id(&mut self) -> LinkId {
         let id = LinkId(self.next_link);
@@ -167,8 +171,17 @@ impl Connection {
         if self.links.len() >= max_links.saturating_mul(2) || self.next_link == MAX_LINK_ID {
             return self.end_session(session_id, Some(limit_error("too many links")));
         }
-        let full = self.links.len() >= max_links;
-        self.steal(&attach);
+        let refusal = if self.links.len() >= max_links {
+            Some(limit_error("too many links"))
+        } else if attach.name.len() > MAX_NAME {
+            let text = "the link's name is too long";
+            Some(AmqpError::new(condition::INVALID_FIELD, text))
+        } else {
+            None
+        };
+        if refusal.is_none() {
+            self.steal(&attach);
+        }
         let id = self.next_link_id();
         let role = match attach.role {
             Role::Sender => Role::Receiver,
@@ -197,8 +210,8 @@ impl Connection {
                 end,
             },
         );
-        if full {
-            return self.refuse(id, limit_error("too many links"));
+        if let Some(error) = refusal {
+            return self.refuse(id, error);
         }
         self.events.push_back(Event::LinkAttached {
             link: id,

@@ -90,6 +90,10 @@ impl Connection {
         self.clear_link(id);
         if let Some(link) = self.links.get_mut(&id) {
             link.phase = Phase::Detaching;
+            if !link.ours {
+                // Nothing is told apart by it any more.
+                link.name = Box::default();
+            }
         }
     }
 
