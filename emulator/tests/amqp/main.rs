@@ -8,6 +8,7 @@ mod device_methods;
 mod device_sessions;
 mod device_telemetry;
 mod device_twin;
+mod events;
 mod feedback;
 mod file_notifications;
 mod hostile;

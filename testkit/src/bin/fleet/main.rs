@@ -9,6 +9,7 @@ mod c2d;
 mod clock;
 mod connect;
 mod crew;
+mod events;
 mod histogram;
 mod http;
 mod idle;
@@ -45,6 +46,7 @@ enum Command {
     Methods(methods::MethodsArgs),
     Twins(twins::TwinsArgs),
     C2d(c2d::C2dArgs),
+    Events(events::EventsArgs),
     Registry(registry::RegistryArgs),
     Idle(idle::IdleArgs),
     Connect(connect::ConnectArgs),
@@ -73,6 +75,7 @@ fn main() -> anyhow::Result<()> {
         Command::Methods(args) => block_on(methods::run(args))?,
         Command::Twins(args) => block_on(twins::run(args))?,
         Command::C2d(args) => block_on(c2d::run(args))?,
+        Command::Events(args) => block_on(events::run(args))?,
         Command::Registry(args) => block_on(registry::run(args))?,
         Command::Idle(args) => block_on(idle::run(args))?,
         Command::Connect(args) => block_on(connect::run(args))?,

@@ -73,7 +73,23 @@ struct Hub {
     host_name: String,
     policy: String,
     policy_key: SymmetricKey,
+    /// Where events are read in the clear.
+    amqp: String,
     device_key: SymmetricKey,
+}
+
+/// Where and as whom events are read.
+pub(crate) struct EventsReader {
+    /// Host and port, in the clear.
+    pub(crate) address: String,
+    /// The host's name.
+    pub(crate) host: String,
+    /// The event hub.
+    pub(crate) entity: String,
+    /// What the token is for.
+    pub(crate) audience: String,
+    /// A token.
+    pub(crate) token: String,
 }
 
 /// Where devices connect.
@@ -136,6 +152,10 @@ impl TargetArgs {
             .pointer(port_name)
             .and_then(Value::as_u64)
             .context("no MQTT port")?;
+        let amqp = info
+            .pointer("/ports/amqp")
+            .and_then(Value::as_u64)
+            .context("no AMQP port")?;
         let host = self
             .hub
             .rsplit_once(':')
@@ -159,6 +179,7 @@ impl TargetArgs {
                 host_name: owner.host_name,
                 policy,
                 policy_key,
+                amqp: format!("{host}:{amqp}"),
                 device_key: SymmetricKey::from_bytes(*b"the same key for a whole fleet!!"),
             }),
         })
@@ -212,6 +233,13 @@ impl Target {
     /// How many events the hub has ever stored: what the sequence numbers of all partitions add up
     /// to. `None` for a broker.
     pub(crate) async fn stored_events(&self) -> anyhow::Result<Option<u64>> {
+        let next = self.next_sequences().await?;
+        Ok(next.map(|next| next.iter().sum()))
+    }
+
+    /// The next sequence number of each partition, or none before the first event. `None` for a
+    /// broker.
+    pub(crate) async fn next_sequences(&self) -> anyhow::Result<Option<Vec<u64>>> {
         let Some(hub) = &self.hub else {
             return Ok(None);
         };
@@ -219,7 +247,7 @@ impl Target {
         let get = http::request("GET", "/_emulator/events?max=1", &hub.http, &[], "");
         let body = connection.expect_ok(&get).await?;
         if body.is_empty() {
-            return Ok(Some(0));
+            return Ok(Some(Vec::new()));
         }
         let newest: Value = serde_json::from_slice(&body)?;
         // The cursor after the newest event is the next sequence number of every partition.
@@ -227,11 +255,7 @@ impl Target {
             .as_str()
             .context("an event without a cursor")?;
         let next: Result<Vec<u64>, _> = cursor.split('.').map(str::parse).collect();
-        Ok(Some(
-            next.context("the cursor is no list of numbers")?
-                .iter()
-                .sum(),
-        ))
+        Ok(Some(next.context("the cursor is no list of numbers")?))
     }
 
     /// A connection for direct method calls, with the request that calls device `n`. `None` for a
@@ -247,6 +271,24 @@ impl Target {
         let body = r#"{"methodName":"ping","payload":{"n":1},"responseTimeoutInSeconds":30}"#;
         let request = self.request("POST", &path, &[], body)?;
         Ok(Some((self.http().await?, request)))
+    }
+
+    /// Where and as whom events are read.
+    pub(crate) fn events(&self) -> anyhow::Result<EventsReader> {
+        let hub = self.require_hub()?;
+        let host = hub.host_name.clone();
+        // The event hub has the hub's name: the first label of its host name.
+        let entity = host.split('.').next().unwrap_or(&host).to_owned();
+        let audience = format!("sb://{host}/{entity}");
+        let expiry = clock::wall() + TOKEN_LIFE;
+        let token = sign(&audience, expiry, Some(&hub.policy), &hub.policy_key);
+        Ok(EventsReader {
+            address: hub.amqp.clone(),
+            host,
+            entity,
+            audience,
+            token,
+        })
     }
 
     /// A connection to the hub's REST endpoint; a broker has none.

@@ -78,6 +78,28 @@ struct Tally {
     is_subscriber: bool,
 }
 
+/// Has devices send so many messages each, acknowledged.
+pub(crate) async fn preload(
+    target: &TargetArgs,
+    devices: usize,
+    messages: u64,
+    size: usize,
+) -> anyhow::Result<()> {
+    let args = TelemetryArgs {
+        target: target.clone(),
+        devices,
+        size,
+        qos: 1,
+        window: 1024,
+        seconds: 0.0,
+        messages: Some(messages),
+        interval: None,
+        subscriber: false,
+        threads: 1,
+    };
+    run(&args).await.map(drop)
+}
+
 /// Runs the command.
 pub(crate) async fn run(args: &TelemetryArgs) -> anyhow::Result<Report> {
     let target = args.target.resolve().await?;

@@ -2,31 +2,23 @@
 
 use std::time::Duration;
 
-use iothub_emulator::activity::OperationKind;
 use iothub_emulator::config::Storage;
-use iothub_hub::{Hub, Principal, RoutingSpec};
-use iothub_protocol::ClientId;
-use iothub_protocol::amqp::connection::AttachLink;
-use iothub_protocol::amqp::message::AmqpMessage;
-use iothub_protocol::amqp::performative::{Role, SenderSettleMode};
-use iothub_protocol::amqp::selector::{EventPosition, SELECTOR};
-use iothub_protocol::amqp::value::lookup;
-use iothub_protocol::amqp::{Symbol, Value};
+use iothub_hub::{Hub, RoutingSpec};
+use iothub_protocol::amqp::Symbol;
+use iothub_protocol::amqp::performative::SenderSettleMode;
+use iothub_protocol::amqp::selector::SELECTOR;
 use serde_json::json;
 
-use crate::client::{
-    Client, ENTITY, annotation, body, emulator, emulator_with, emulator_with_events, noon,
-    register, send, sequences,
-};
+use super::*;
 
 #[tokio::test]
 async fn events_come_in_order_each_with_its_place_and_then_as_they_are_sent() {
     let emulator = emulator_with_events(&["a", "b", "c"]).await;
     let mut client = Client::reader(&emulator).await;
 
-    let (link, attach) = client.attach(client.partition_link(None)).await;
-    let first = client.delivery(link).await;
-    let message = AmqpMessage::decode(first.payload).unwrap();
+    let link = client.partition();
+    let (link, attach) = client.attach(link).await.unwrap();
+    let (first, message) = client.receive(link).await;
 
     assert!(!first.settled);
     assert_eq!(first.tag.len(), 16);
@@ -79,20 +71,19 @@ async fn a_reader_begins_where_it_says_and_its_filter_is_echoed() {
         (format!("x-opt-enqueued-time >= '{millis}'"), "abcd"),
         (format!("x-opt-enqueuedtimeutc > {}", millis + 2500), "d"),
     ] {
-        let mut link = client.partition_link(None);
+        let mut link = client.partition();
         let text = format!("amqp.annotation.{selector}");
         let descriptor = Value::Symbol(Symbol::of(SELECTOR));
         let value = Value::Described(Box::new((descriptor, text.into())));
         link.source.filter = vec![(Value::Symbol(Symbol::of(SELECTOR)), value)];
         let sent = link.source.filter.clone();
 
-        let (link, attach) = client.attach(link).await;
+        let (link, attach) = client.attach(link).await.unwrap();
         let read = client.bodies(link, rest.len()).await.concat();
 
         assert_eq!(read, rest, "{selector}");
         assert_eq!(attach.source.unwrap().filter, sent, "{selector}");
-        client.machine.detach(link, None);
-        client.flush().await;
+        client.detach(link).await;
     }
 }
 
@@ -100,7 +91,8 @@ async fn a_reader_begins_where_it_says_and_its_filter_is_echoed() {
 async fn a_selector_that_makes_no_sense_is_refused() {
     let emulator = emulator_with_events(&[]).await;
     let mut client = Client::reader(&emulator).await;
-    let mut link = client.partition_link(Some(&EventPosition::Latest));
+    let mut link = client.partition();
+    link.source.filter = EventPosition::Latest.to_filter();
     let Value::Described(described) = &mut link.source.filter[0].1 else {
         panic!("a selector is described");
     };
@@ -149,13 +141,13 @@ async fn no_more_comes_than_there_is_credit() {
     let mut client = Client::reader(&emulator).await;
     let link = AttachLink {
         credit: 0,
-        ..client.partition_link(None)
+        ..client.partition()
     };
-    let link = client.attach(link).await.0;
+    let link = client.attached(link).await;
 
-    client.machine.grant(link, 2);
+    client.grant(link, 2).await;
     assert_eq!(client.bodies(link, 2).await, ["a", "b"]);
-    client.machine.grant(link, 5);
+    client.grant(link, 5).await;
 
     assert_eq!(client.bodies(link, 1).await, ["c"]);
     send(&emulator, "d1", ["d"]).await;
@@ -168,10 +160,10 @@ async fn who_asks_for_settled_events_gets_them_so() {
     let mut client = Client::reader(&emulator).await;
     let link = AttachLink {
         snd_settle_mode: SenderSettleMode::Settled,
-        ..client.partition_link(None)
+        ..client.partition()
     };
 
-    let link = client.attach(link).await.0;
+    let link = client.attached(link).await;
 
     assert!(client.delivery(link).await.settled);
 }
@@ -183,10 +175,10 @@ async fn the_runtime_metric_tells_of_the_newest_event() {
     let metric = Symbol::of("com.microsoft:enable-receiver-runtime-metric");
     let link = AttachLink {
         desired_capabilities: vec![metric.clone()],
-        ..client.partition_link(None)
+        ..client.partition()
     };
 
-    let (link, attach) = client.attach(link).await;
+    let (link, attach) = client.attach(link).await.unwrap();
     let messages = client.messages(link, 3).await;
 
     assert_eq!(attach.offered_capabilities, [metric]);
@@ -246,15 +238,18 @@ async fn what_was_forgotten_meanwhile_is_passed_over() {
     let mut client = Client::reader(&emulator).await;
     let link = AttachLink {
         credit: 0,
-        ..client.partition_link(Some(&EventPosition::Sequence {
-            sequence: 3,
-            inclusive: true,
-        }))
+        ..client.partition()
     };
-    let link = client.attach(link).await.0;
+    let mut link = link;
+    let early = EventPosition::Sequence {
+        sequence: 3,
+        inclusive: true,
+    };
+    link.source.filter = early.to_filter();
+    let link = client.attached(link).await;
     send(&emulator, "d1", (100..200).map(|n| n.to_string())).await;
 
-    client.machine.grant(link, 1000);
+    client.grant(link, 1000).await;
     let first = sequences(&client.messages(link, 1).await)[0];
     let rest = client.messages(link, (199 - first) as usize).await;
 
@@ -340,8 +335,8 @@ async fn a_device_has_one_partition_and_a_reader_only_its_own() {
 
     for device in ["d1", "d5"] {
         let node = format!("{ENTITY}/consumergroups/$default/partitions/{}", of(device));
-        let link = client.link(&node, Role::Receiver, 10);
-        let link = client.attach(link).await.0;
+        let link = client.receiver(&node, 10);
+        let link = client.attached(link).await;
         let mut found = false;
         while !found {
             let message = client.messages(link, 1).await.remove(0);

@@ -1,17 +1,14 @@
 //! `$management` (`spec/amqp.md` 6.2).
 
-use iothub_emulator::Emulator;
 use iothub_protocol::Timestamp;
+use iothub_protocol::amqp::Symbol;
 use iothub_protocol::amqp::cbs::status_of;
 use iothub_protocol::amqp::management::{
     EventHubProperties, PartitionProperties, ReadRequest, Subject,
 };
-use iothub_protocol::amqp::message::{AmqpMessage, Body};
-use iothub_protocol::amqp::selector::EventPosition;
-use iothub_protocol::amqp::value::lookup;
-use iothub_protocol::amqp::{Symbol, Value};
+use iothub_protocol::amqp::message::Body;
 
-use crate::client::{Client, ENTITY, annotation, emulator_with, emulator_with_events, noon, token};
+use super::*;
 
 fn request(entity: &str, partition: Option<&str>, token: Option<String>) -> AmqpMessage {
     let request = ReadRequest {
@@ -153,5 +150,18 @@ async fn what_is_not_there_or_not_allowed_is_refused_with_a_condition() {
             lookup(&answer.application_properties, "error-condition"),
             Some(&Value::Symbol(Symbol::of(condition))),
         );
+    }
+}
+
+impl Client {
+    /// Asks a node that answers: by a link there and one back.
+    async fn ask(&mut self, node: &str, request: &AmqpMessage) -> AmqpMessage {
+        let back = self.receiver(node, 10);
+        let mut request = request.clone();
+        request.properties.reply_to = Some(back.name.clone());
+        let back = self.attached(back).await;
+        let there = self.attach_sender(node).await.unwrap();
+        assert_eq!(self.send(there, &request).await, DeliveryState::Accepted);
+        self.receive(back).await.1
     }
 }

@@ -1,15 +1,11 @@
 //! From the hub's own address to the event hub's (`spec/amqp.md` 6.1).
 
-use iothub_protocol::amqp::Value;
-use iothub_protocol::amqp::performative::Role;
-use iothub_protocol::amqp::value::lookup;
-
-use crate::client::{Client, emulator_with_events};
+use super::*;
 
 #[tokio::test]
 async fn who_comes_to_the_hub_is_told_where_the_events_are() {
     let emulator = emulator_with_events(&["a"]).await;
-    let mut client = Client::with_token(&emulator, "localhost").await;
+    let mut client = Client::service(&emulator, "service").await;
 
     for (node, host, tail) in [
         ("/messages/events/$management", "localhost", "$management"),
@@ -19,11 +15,9 @@ async fn who_comes_to_the_hub_is_told_where_the_events_are() {
             "ConsumerGroups/$Default/Partitions/0",
         ),
     ] {
-        let link = client.link(node, Role::Receiver, 10);
-        let (link, attach) = client.attach(link).await;
-        let error = client.detached(link).await;
+        let link = client.receiver(node, 10);
+        let error = client.refused(link).await;
 
-        assert_eq!(attach.source.unwrap().address.as_deref(), Some(node));
         assert_eq!(error.condition.as_str(), "amqp:link:redirect");
         let info = |name| lookup(&error.info, name).unwrap();
         assert_eq!(info("hostname"), &Value::from(host));
@@ -34,8 +28,8 @@ async fn who_comes_to_the_hub_is_told_where_the_events_are() {
 
         if tail != "$management" {
             // There it is served, to the same token.
-            let link = client.link(&address, Role::Receiver, 10);
-            let link = client.attach(link).await.0;
+            let link = client.receiver(&address, 10);
+            let link = client.attached(link).await;
             assert_eq!(client.bodies(link, 1).await, ["a"]);
         }
     }
