@@ -178,7 +178,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Gives back what a reader that is gone had locked and not settled (`spec/amqp.md` 7.3, as for
+    /// Gives back what a reader that is gone had locked and not settled (`spec/device.md` 5.4, as for
     /// messages). Locks that are lost are passed over: who is gone cannot be told.
     pub fn release_feedback(&mut self, cx: &mut Cx<'_>, locks: &[LockToken]) {
         for lock in locks {

@@ -202,7 +202,7 @@ impl Hub {
     }
 
     /// Gives a locked notification back to its place, unless it has come back too often. What
-    /// counts is what counts for feedback (`spec/amqp.md` 5.3).
+    /// counts is what counts for feedback (`spec/device.md` 5.4).
     fn unlock_file_notification(&mut self, cx: &mut Cx<'_>, number: u64, abandoned: bool) {
         let counted = abandoned || self.counts_every_return();
         let Some(entry) = self.file_notifications.queue.get_mut(&number) else {

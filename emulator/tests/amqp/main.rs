@@ -7,6 +7,7 @@ mod device_c2d;
 mod device_methods;
 mod device_sessions;
 mod device_telemetry;
+mod device_throttles;
 mod device_twin;
 mod events;
 mod feedback;
