@@ -177,7 +177,6 @@ where
             self.write(shutdown).await?;
             // What the peer says meanwhile is not kept waiting until all has gone out.
             if !self.input.is_empty() {
-                self.shared.wake.notify_one();
                 break;
             }
         }

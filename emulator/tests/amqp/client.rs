@@ -397,6 +397,11 @@ impl Client {
         let _ = self.wire.write(bytes).await;
     }
 
+    /// Sends these bytes again and again and reads nothing, until that fails.
+    pub(crate) async fn write_until_broken(mut self, bytes: Bytes) {
+        while self.wire.write(&bytes).await.is_ok() {}
+    }
+
     /// The first event that `wanted` takes, waiting for it; others are kept.
     pub(crate) async fn wait<T>(
         &mut self,

@@ -120,9 +120,7 @@ async fn refused_over(mut wire: Wire) -> Wire {
     input.advance(8);
     // Open and begin.
     for _ in 0..2 {
-        while decode_frame(&mut input, 65536).unwrap().is_none() {
-            assert_ne!(wire.read(&mut input).await, 0);
-        }
+        next_frame(&mut wire, &mut input).await;
     }
     assert!(input.is_empty(), "{input:?}");
 
@@ -130,24 +128,22 @@ async fn refused_over(mut wire: Wire) -> Wire {
     let attach = attach_of("/messages/devicebound");
     encode_frame(0, &Performative::Attach(Box::new(attach)), &[], &mut out);
     wire.write(&out).await.unwrap();
-    wire.read(&mut input).await;
-    let first = decode_frame(&mut input, 65536).unwrap();
+    let first = next_frame(&mut wire, &mut input).await;
     assert!(input.is_empty(), "more came with the answer: {input:?}");
-    wire.read(&mut input).await;
-    let second = decode_frame(&mut input, 65536).unwrap();
+    let second = next_frame(&mut wire, &mut input).await;
 
-    let Some(Frame::Amqp {
+    let Frame::Amqp {
         performative: Some(Performative::Attach(answer)),
         ..
-    }) = first
+    } = first
     else {
         panic!("{first:?}");
     };
     assert!(answer.source.is_some() && answer.target.is_some());
-    let Some(Frame::Amqp {
+    let Frame::Amqp {
         performative: Some(Performative::Detach(detach)),
         ..
-    }) = second
+    } = second
     else {
         panic!("{second:?}");
     };
@@ -155,6 +151,15 @@ async fn refused_over(mut wire: Wire) -> Wire {
     let error = detach.error.unwrap();
     assert_eq!(condition_of(&error), "amqp:unauthorized-access");
     wire
+}
+
+async fn next_frame(wire: &mut Wire, input: &mut BytesMut) -> Frame {
+    loop {
+        if let Some(frame) = decode_frame(input, 65536).unwrap() {
+            return frame;
+        }
+        assert_ne!(wire.read(input).await, 0, "the end: {input:?}");
+    }
 }
 
 fn attach_of(address: &str) -> iothub_protocol::amqp::performative::Attach {

@@ -14,6 +14,7 @@ mod feedback;
 mod file_notifications;
 mod hostile;
 mod hub;
+mod independent;
 mod links;
 mod matrix;
 #[path = "../mqtt/client.rs"]

@@ -92,6 +92,8 @@ impl Wire {
 
     /// Appends what comes next; 0 at the end, however it came about.
     pub(crate) async fn read(&mut self, buffer: &mut BytesMut) -> usize {
+        // A read takes no more than there is room for.
+        buffer.reserve(64 * 1024);
         match self {
             Self::Tcp(stream) => stream.read_buf(buffer).await.unwrap_or(0),
             Self::Tls(stream) => stream.read_buf(buffer).await.unwrap_or(0),
