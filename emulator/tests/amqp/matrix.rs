@@ -30,6 +30,7 @@ enum Answer {
     Redirected,
 }
 
+#[derive(Clone, Copy)]
 struct Row {
     address: &'static str,
     role: Role,

@@ -186,6 +186,31 @@ async fn tell(
 }
 
 #[tokio::test]
+async fn who_settles_without_a_word_has_taken_it() {
+    for queue in QUEUES {
+        let emulator = emulator_with(queue, &["a"]).await;
+        let (mut client, link) = reader(&emulator, queue, 10).await;
+        let (first, ..) = next(&mut client, link, queue).await;
+        let received = DeliveryState::Received {
+            section_number: 0,
+            section_offset: 0,
+        };
+
+        // Nothing that is final.
+        client.machine.tell(link, first.id, received.clone());
+        client.round_trip().await;
+        emulator.handle().advance(Duration::from_secs(61)).await;
+        let (again, _, name) = next(&mut client, link, queue).await;
+        assert_eq!(name, "a");
+
+        client.settle(link, again.id, received).await;
+        client.round_trip().await;
+        emulator.handle().advance(Duration::from_secs(61)).await;
+        assert_eq!(client.pending(link).await, None);
+    }
+}
+
+#[tokio::test]
 async fn who_wants_it_settled_has_it_once_and_for_all() {
     for queue in QUEUES {
         let emulator = emulator_with(queue, &["a"]).await;

@@ -83,21 +83,17 @@ impl<Q: Queue> Reader<Q> {
         settled: bool,
     ) {
         let settlement = match &state {
-            Some(DeliveryState::Accepted) => Some(Settlement::Complete),
-            Some(DeliveryState::Rejected(_)) => Some(Settlement::Reject),
-            Some(DeliveryState::Released | DeliveryState::Modified { .. }) => {
-                Some(Settlement::Abandon)
-            }
+            Some(DeliveryState::Accepted) => Settlement::Complete,
+            Some(DeliveryState::Rejected(_)) => Settlement::Reject,
+            Some(DeliveryState::Released | DeliveryState::Modified { .. }) => Settlement::Abandon,
             // No last word yet.
             Some(DeliveryState::Received { .. } | DeliveryState::Other(_)) if !settled => return,
-            // Let go without a word: as if the reader were gone.
-            Some(DeliveryState::Received { .. } | DeliveryState::Other(_)) | None => None,
+            // Who settles without a word has taken it.
+            None | Some(DeliveryState::Received { .. } | DeliveryState::Other(_)) => {
+                Settlement::Complete
+            }
         };
         let Some(lock) = self.unsettled.remove(&delivery) else {
-            return;
-        };
-        let Some(settlement) = settlement else {
-            release::<Q>(shared, &[lock]).await;
             return;
         };
         let result = settle::<Q>(shared, lock, settlement).await;
