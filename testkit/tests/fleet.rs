@@ -72,3 +72,65 @@ async fn methods_of_many_devices_are_called_over_rest() {
     assert!(report["calls"].as_u64().unwrap() >= 3, "{report}");
     assert!(report["p50_us"].as_f64().unwrap() > 0.0, "{report}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn telemetry_over_amqp_is_stored_settled_or_not_and_read_again() {
+    let hub = TestHub::start().await;
+    let send = ["amqp-telemetry", "--devices", "3", "--messages", "100"];
+
+    let accepted = fleet(&hub, &send).await;
+    let settled = fleet(&hub, &[&send[..], &["--settled", "--tls"]].concat()).await;
+    let read = fleet(
+        &hub,
+        &[
+            "events",
+            "--messages",
+            "200",
+            "--devices",
+            "2",
+            "--rounds",
+            "2",
+            "--timed",
+            "3",
+        ],
+    )
+    .await;
+
+    for report in [accepted, settled] {
+        assert_eq!(report["messages"], 300, "{report}");
+        assert_eq!(report["lost"], 0, "{report}");
+    }
+    assert_eq!(read["events"], 400, "{read}");
+    assert!(read["p50_us"].as_f64().unwrap() > 0.0, "{read}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_and_their_feedback_travel_over_amqp() {
+    let hub = TestHub::builder()
+        .configure(|config| config.limits.feedback_delay = std::time::Duration::ZERO)
+        .start()
+        .await;
+
+    let arguments = ["c2d", "--amqp", "--feedback", "--seconds", "0.2"];
+    let report = fleet(&hub, &arguments).await;
+
+    assert!(report["messages"].as_u64().unwrap() >= 1, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn amqp_connections_are_held() {
+    let hub = TestHub::start().await;
+
+    let arguments = [
+        "amqp-idle",
+        "--devices",
+        "20",
+        "--links",
+        "3",
+        "--seconds",
+        "0.1",
+    ];
+    let report = fleet(&hub, &arguments).await;
+
+    assert!(report["per_second"].as_f64().unwrap() > 0.0, "{report}");
+}

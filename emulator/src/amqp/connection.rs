@@ -13,7 +13,7 @@ use iothub_protocol::amqp::connection::Event;
 use iothub_protocol::amqp::error::condition;
 use iothub_protocol::amqp::performative::{Attach, Role};
 use iothub_protocol::amqp::sasl::SaslCode;
-use iothub_protocol::amqp::{AmqpError, LinkId, SessionId};
+use iothub_protocol::amqp::{AmqpError, LinkId};
 use iothub_protocol::{Clock, Timestamp};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
@@ -274,10 +274,10 @@ where
             }
             Event::LinkAttached {
                 link,
-                session,
                 ours: false,
                 attach,
-            } => Box::pin(self.attach(link, session, &attach)).await,
+                ..
+            } => Box::pin(self.attach(link, &attach)).await,
             Event::LinkDetached { link, .. } => self.forget(link).await,
             Event::Delivery(delivery) => {
                 if let Some(place) = self.nodes.get_mut(&delivery.link) {
@@ -362,7 +362,7 @@ where
     }
 
     /// Finds the node that a link is for, and lets it take the link or refuses it.
-    async fn attach(&mut self, link: LinkId, session: SessionId, attach: &Attach) {
+    async fn attach(&mut self, link: LinkId, attach: &Attach) {
         let (address, basis) = match address(attach) {
             Ok(address) => {
                 let basis = basis(&address);
@@ -378,7 +378,6 @@ where
         }
         let opening = Opening {
             link,
-            session,
             attach,
             address,
         };

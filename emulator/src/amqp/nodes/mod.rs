@@ -20,7 +20,7 @@ use iothub_protocol::amqp::address::Address;
 use iothub_protocol::amqp::connection::{Delivery, DeliveryId};
 use iothub_protocol::amqp::error::condition;
 use iothub_protocol::amqp::performative::{Attach, Role};
-use iothub_protocol::amqp::{AmqpError, DeliveryState, LinkId, SessionId};
+use iothub_protocol::amqp::{AmqpError, DeliveryState, LinkId};
 
 use super::shared::Shared;
 
@@ -28,8 +28,6 @@ use super::shared::Shared;
 pub(super) struct Opening<'a> {
     /// The link.
     pub(super) link: LinkId,
-    /// Its session.
-    pub(super) session: SessionId,
     /// What the peer said; its role is the peer's.
     pub(super) attach: &'a Attach,
     /// The node's address.

@@ -1,10 +1,12 @@
-//! Cloud-to-device messages: REST send, delivery over MQTT, PUBACK.
+//! Cloud-to-device messages: sent over REST or AMQP, delivered over MQTT, acknowledged; with
+//! feedback over AMQP.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
+use iothub_backend::Ack;
 use iothub_protocol::mqtt::codec::encode_client;
 use iothub_protocol::mqtt::packet::{ClientPacket, QoS, ServerPacket};
 use iothub_protocol::mqtt::topic::{Feature, HubTopic};
@@ -17,7 +19,7 @@ use crate::process::micros_each;
 use crate::report::Report;
 use crate::target::{Target, TargetArgs};
 
-/// Send cloud-to-device messages over REST to devices that acknowledge them.
+/// Send cloud-to-device messages over REST or AMQP to devices that acknowledge them.
 #[derive(Debug, Args)]
 pub(crate) struct C2dArgs {
     #[command(flatten)]
@@ -25,6 +27,13 @@ pub(crate) struct C2dArgs {
     /// Devices that are sent to, each by a sender of its own, one message after the other.
     #[arg(long, default_value_t = 1)]
     devices: usize,
+    /// Send over AMQP, as the SDKs do, and not over the emulator's REST.
+    #[arg(long)]
+    amqp: bool,
+    /// Wait for feedback on each message, over AMQP, before the next is sent. Tells the hub's own
+    /// delay unless it is served with `--set feedback_delay=0`.
+    #[arg(long, requires = "amqp")]
+    feedback: bool,
     /// How long to send.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
@@ -38,11 +47,21 @@ pub(crate) async fn run(args: &C2dArgs) -> anyhow::Result<Report> {
     let target = args.target.resolve().await?;
     target.register(args.devices).await?;
     let latency = Arc::new(Mutex::new(Histogram::new()));
+    ensure!(
+        !args.feedback || args.devices == 1,
+        "--feedback is for one device: any receiver may get the feedback on any message"
+    );
+    let (over_amqp, feedback) = (args.amqp, args.feedback);
     let mut tasks: Vec<Task<u64>> = Vec::new();
     for n in 0..args.devices {
         let (target, latency) = (target.clone(), latency.clone());
         tasks.push(Box::new(move |stage| {
-            Box::pin(async move { send(&target, n, &stage, &latency).await })
+            Box::pin(async move {
+                match over_amqp {
+                    true => send_over_amqp(&target, n, feedback, &stage, &latency).await,
+                    false => send(&target, n, &stage, &latency).await,
+                }
+            })
         }));
     }
     let crew = Crew::muster(args.threads, tasks).await?;
@@ -57,7 +76,12 @@ pub(crate) async fn run(args: &C2dArgs) -> anyhow::Result<Report> {
     let cpu_after = target.process.cpu();
 
     let mut report = Report::new(format!(
-        "cloud-to-device messages: {} device(s)",
+        "cloud-to-device messages{}: {} device(s)",
+        match (args.amqp, args.feedback) {
+            (_, true) => " over AMQP with feedback",
+            (true, false) => " over AMQP",
+            (false, false) => "",
+        },
         args.devices
     ));
     report.add("messages", "messages completed", count as f64, "");
@@ -80,13 +104,10 @@ async fn send(
     stage: &Stage,
     latency: &Mutex<Histogram>,
 ) -> anyhow::Result<u64> {
-    let client = target.client(n)?;
     let path = format!("/devices/{}/messages/deviceBound", target.device(n));
     let request = target.request("POST", &path, &[("iothub-messageid", "1")], "0123456789")?;
     let login = async {
-        let mut device = Connection::open(target, n).await?;
-        let filter = Feature::C2d.to_filter(&client);
-        device.subscribe(vec![(filter, QoS::AtLeastOnce)]).await?;
+        let device = listening(target, n).await?;
         let http = target.http().await.context("a sender")?;
         Ok((device, http))
     };
@@ -95,19 +116,8 @@ async fn send(
     let mut count = 0;
     while !stage.is_stopped() {
         let began = clock::now();
-        let sent = http.expect_ok(&request);
-        let delivered = async {
-            loop {
-                if let ServerPacket::Publish(publish) = device.wait().await? {
-                    let Some(HubTopic::C2d { .. }) = HubTopic::parse(publish.topic()) else {
-                        bail!("the device gets {}", publish.topic());
-                    };
-                    encode_client(&ClientPacket::PubAck(publish.packet_id), &mut device.out);
-                    return device.flush().await;
-                }
-            }
-        };
-        tokio::try_join!(async { sent.await.map(drop) }, delivered)?;
+        let sent = async { http.expect_ok(&request).await.map(drop) };
+        tokio::try_join!(sent, deliver(&mut device))?;
         latency
             .lock()
             .expect("no thread of the fleet panics")
@@ -115,4 +125,66 @@ async fn send(
         count += 1;
     }
     Ok(count)
+}
+
+/// As [`send`], by a back end over AMQP, which may wait for what feedback says of the message.
+async fn send_over_amqp(
+    target: &Target,
+    n: usize,
+    feedback: bool,
+    stage: &Stage,
+    latency: &Mutex<Histogram>,
+) -> anyhow::Result<u64> {
+    let backend = target.backend()?;
+    let device_id = target.device(n);
+    let login = async {
+        let device = listening(target, n).await?;
+        let receiver = match feedback {
+            true => Some(backend.feedback().open().await?),
+            false => None,
+        };
+        Ok((device, receiver))
+    };
+    let (mut device, mut receiver) = stage.log_in(login).await?;
+
+    let mut count: u64 = 0;
+    while !stage.is_stopped() {
+        let began = clock::now();
+        let message = backend.c2d().message(&device_id, "0123456789");
+        let message = message.message_id(count.to_string());
+        let message = message.ack(if feedback { Ack::Full } else { Ack::None });
+        let sent = async { Ok(message.send().await?) };
+        tokio::try_join!(sent, deliver(&mut device))?;
+        if let Some(receiver) = &mut receiver {
+            let batch = receiver.next().await?;
+            receiver.complete(&batch.lock_token).await?;
+        }
+        latency
+            .lock()
+            .expect("no thread of the fleet panics")
+            .record(clock::now() - began, 1);
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// A device that is subscribed to messages for it.
+async fn listening(target: &Target, n: usize) -> anyhow::Result<Connection> {
+    let mut device = Connection::open(target, n).await?;
+    let filter = Feature::C2d.to_filter(&target.client(n)?);
+    device.subscribe(vec![(filter, QoS::AtLeastOnce)]).await?;
+    Ok(device)
+}
+
+/// Waits for the next message and acknowledges it.
+async fn deliver(device: &mut Connection) -> anyhow::Result<()> {
+    loop {
+        if let ServerPacket::Publish(publish) = device.wait().await? {
+            let Some(HubTopic::C2d { .. }) = HubTopic::parse(publish.topic()) else {
+                bail!("the device gets {}", publish.topic());
+            };
+            encode_client(&ClientPacket::PubAck(publish.packet_id), &mut device.out);
+            return device.flush().await;
+        }
+    }
 }

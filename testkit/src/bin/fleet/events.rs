@@ -3,23 +3,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use bytes::BytesMut;
+use anyhow::Context;
 use clap::Args;
-use iothub_protocol::amqp::cbs::{PutToken, SAS_KINDS, status_of};
-use iothub_protocol::amqp::connection::{AttachLink, ClientSasl, ConnectionConfig, Delivery};
-use iothub_protocol::amqp::message::AmqpMessage;
-use iothub_protocol::amqp::performative::{
-    ReceiverSettleMode, Role, SenderSettleMode, Source, Target as LinkTarget,
-};
+use iothub_protocol::amqp::performative::{Role, SenderSettleMode};
 use iothub_protocol::amqp::selector::EventPosition;
-use iothub_protocol::amqp::{
-    Connection as Machine, DeliveryState, Event, LinkId, SessionId, Value,
-};
+use iothub_protocol::amqp::{DeliveryState, Event};
 use iothub_protocol::mqtt::codec::encode_publish;
 use iothub_protocol::mqtt::packet::{QoS, ServerPacket};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::clock;
 use crate::histogram::Histogram;
@@ -27,7 +17,7 @@ use crate::mqtt::Connection;
 use crate::process::micros_each;
 use crate::report::Report;
 use crate::target::{Target, TargetArgs};
-use crate::telemetry;
+use crate::{amqp, telemetry};
 
 /// Read events of all partitions over one AMQP connection, only counting them; then time single
 /// messages from a device to the consumer.
@@ -77,7 +67,7 @@ pub(crate) async fn run(args: &EventsArgs) -> anyhow::Result<Report> {
                 sequence: i64::try_from(first)?,
                 inclusive: true,
             };
-            consumer.attach(partition, &position);
+            consumer.attach(partition, &position).await?;
         }
         let wanted = after.iter().sum::<u64>() - before.iter().sum::<u64>();
         consumer.read(wanted).await?;
@@ -117,9 +107,8 @@ async fn time_single_messages(
 ) -> anyhow::Result<Histogram> {
     let mut consumer = Consumer::open(target, args).await?;
     for partition in 0..partitions {
-        consumer.attach(partition, &EventPosition::Latest);
+        consumer.attach(partition, &EventPosition::Latest).await?;
     }
-    consumer.attached(partitions).await?;
     let mut device = Connection::open(target, 0).await?;
     let topic = target.telemetry_topic(0);
     let payload = vec![b'x'; args.size];
@@ -146,163 +135,60 @@ async fn time_single_messages(
 
 /// One connection that reads and counts.
 struct Consumer {
-    stream: TcpStream,
-    machine: Machine,
-    session: SessionId,
-    input: BytesMut,
+    connection: amqp::Connection,
     entity: String,
-    settled: bool,
+    settle_mode: SenderSettleMode,
     credit: u32,
 }
 
 impl Consumer {
     /// Connects and puts a token.
     async fn open(target: &Target, args: &EventsArgs) -> anyhow::Result<Self> {
-        let reader = target.events()?;
-        let stream = TcpStream::connect(&reader.address)
-            .await
-            .with_context(|| format!("connect to {}", reader.address))?;
-        stream.set_nodelay(true)?;
-        let config = ConnectionConfig {
-            container_id: "fleet".into(),
-            hostname: Some(reader.host.clone()),
-            max_frame_size: 1 << 20,
-            max_sessions: 4,
-            max_links: 1024,
-            incoming_window: 1 << 16,
-            idle_timeout: None,
-            sasl_mechanisms: Vec::new(),
-            max_unfinished: 16 << 20,
-        };
-        let mut machine = Machine::client(config, ClientSasl::None, clock::wall());
-        let session = machine.begin();
-        let mut consumer = Self {
-            stream,
-            machine,
-            session,
-            input: BytesMut::with_capacity(READ),
-            entity: reader.entity,
-            settled: args.settled,
+        let (entity, audience, token) = target.event_hub()?;
+        Ok(Self {
+            connection: amqp::Connection::open_with(target, audience, token).await?,
+            entity,
+            settle_mode: match args.settled {
+                true => SenderSettleMode::Settled,
+                false => SenderSettleMode::Unsettled,
+            },
             credit: args.credit,
-        };
-        consumer.put_token(&reader.audience, reader.token).await?;
-        Ok(consumer)
-    }
-
-    async fn put_token(&mut self, audience: &str, token: String) -> anyhow::Result<()> {
-        let put = PutToken {
-            kind: SAS_KINDS[0].to_owned(),
-            audience: audience.to_owned(),
-            token,
-            message_id: Value::Ulong(1),
-            reply_to: None,
-        };
-        let mut request = BytesMut::new();
-        put.to_message().encode(&mut request);
-        let answers = link("answers", Role::Receiver, "$cbs", 10);
-        self.machine.attach(self.session, answers);
-        let requests = link("requests", Role::Sender, "$cbs", 0);
-        let requests = self.machine.attach(self.session, requests);
-        while self.machine.sendable(requests) == 0 {
-            self.event().await?;
-        }
-        self.machine
-            .send(requests, &[0; 16], 0, request.freeze(), true)?;
-        let answer = self.delivery().await?;
-        match status_of(&AmqpMessage::decode(answer.payload)?) {
-            Some((200, _)) => Ok(()),
-            other => bail!("the token is answered with {other:?}"),
-        }
+        })
     }
 
     /// Begins to read a partition.
-    fn attach(&mut self, partition: usize, position: &EventPosition) -> LinkId {
+    async fn attach(&mut self, partition: usize, position: &EventPosition) -> anyhow::Result<()> {
         let node = format!(
             "{}/ConsumerGroups/$Default/Partitions/{partition}",
             self.entity
         );
-        let mut link = link(&node, Role::Receiver, &node, self.credit);
-        link.source.filter = position.to_filter();
-        if self.settled {
-            link.snd_settle_mode = SenderSettleMode::Settled;
-        }
-        self.machine.attach(self.session, link)
-    }
-
-    /// Waits until so many links are attached.
-    async fn attached(&mut self, links: usize) -> anyhow::Result<()> {
-        for _ in 0..links {
-            while !matches!(self.event().await?, Event::LinkAttached { .. }) {}
-        }
+        let filter = position.to_filter();
+        let (credit, mode) = (self.credit, self.settle_mode);
+        self.connection
+            .attach_as(Role::Receiver, &node, credit, filter, mode)
+            .await?;
         Ok(())
     }
 
     /// Takes so many events.
     async fn read(&mut self, count: u64) -> anyhow::Result<()> {
-        for _ in 0..count {
-            self.delivery().await?;
-        }
-        Ok(())
-    }
-
-    async fn delivery(&mut self) -> anyhow::Result<Delivery> {
+        let mut left = count;
         loop {
-            if let Event::Delivery(delivery) = self.event().await? {
+            while let Some(event) = self.connection.next()? {
+                let Event::Delivery(delivery) = event else {
+                    continue;
+                };
                 // What is settled already only frees credit.
                 let state = DeliveryState::Accepted;
-                self.machine.settle(delivery.link, delivery.id, state);
-                return Ok(delivery);
-            }
-        }
-    }
-
-    async fn event(&mut self) -> anyhow::Result<Event> {
-        loop {
-            match self.machine.next_event() {
-                Some(Event::LinkDetached { error, .. } | Event::Closed(error)) => {
-                    bail!("the server ends it: {error:?}")
+                let machine = &mut self.connection.machine;
+                machine.settle(delivery.link, delivery.id, state);
+                left -= 1;
+                if left == 0 {
+                    return self.connection.flush().await;
                 }
-                Some(event) => return Ok(event),
-                None => {}
             }
-            while let Some(chunk) = self.machine.next_output() {
-                self.stream.write_all(&chunk).await?;
-            }
-            self.input.clear();
-            self.input.reserve(READ);
-            if self.stream.read_buf(&mut self.input).await? == 0 {
-                bail!("the server has closed the connection");
-            }
-            self.machine.receive(clock::wall(), &self.input);
+            self.connection.flush().await?;
+            self.connection.receive().await?;
         }
-    }
-}
-
-/// Bytes that are read at a time.
-const READ: usize = 256 * 1024;
-
-fn link(name: &str, role: Role, node: &str, credit: u32) -> AttachLink {
-    let node = Some(node.to_owned());
-    let (source, target) = match role {
-        Role::Receiver => (node, None),
-        Role::Sender => (None, node),
-    };
-    AttachLink {
-        name: name.to_owned(),
-        role,
-        source: Source {
-            address: source,
-            ..Source::default()
-        },
-        target: LinkTarget {
-            address: target,
-            ..LinkTarget::default()
-        },
-        snd_settle_mode: SenderSettleMode::Unsettled,
-        rcv_settle_mode: ReceiverSettleMode::First,
-        credit,
-        max_message_size: None,
-        properties: Vec::new(),
-        desired_capabilities: Vec::new(),
     }
 }

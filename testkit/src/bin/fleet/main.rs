@@ -5,6 +5,9 @@
 //! JSON. How the figures are taken is in `emulator/docs/benchmarks.md`.
 
 mod accept_loop;
+mod amqp;
+mod amqp_idle;
+mod amqp_telemetry;
 mod c2d;
 mod clock;
 mod connect;
@@ -52,6 +55,8 @@ enum Command {
     Connect(connect::ConnectArgs),
     AcceptLoop(accept_loop::AcceptLoopArgs),
     Start(start::StartArgs),
+    AmqpTelemetry(amqp_telemetry::AmqpTelemetryArgs),
+    AmqpIdle(amqp_idle::AmqpIdleArgs),
 }
 
 const EXAMPLES: &str = "\
@@ -80,6 +85,8 @@ fn main() -> anyhow::Result<()> {
         Command::Idle(args) => block_on(idle::run(args))?,
         Command::Connect(args) => block_on(connect::run(args))?,
         Command::Start(args) => start::run(args)?,
+        Command::AmqpTelemetry(args) => block_on(amqp_telemetry::run(args))?,
+        Command::AmqpIdle(args) => block_on(amqp_idle::run(args))?,
         Command::AcceptLoop(args) => return accept_loop::run(args),
     };
     report.print(cli.json)?;

@@ -7,7 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use clap::Args;
-use iothub_protocol::connection_string::{ConnectionString, Credential, Identity};
+use iothub_backend::Backend;
+use iothub_protocol::connection_string::{
+    ConnectionString, Credential, EventHubConnectionString, EventHubCredential, Identity,
+};
 use iothub_protocol::mqtt::packet::{Connect, QoS};
 use iothub_protocol::mqtt::topic::{DeviceTopic, Feature};
 use iothub_protocol::mqtt::username::UserName;
@@ -67,29 +70,20 @@ pub(crate) struct Target {
 }
 
 /// What makes a broker a hub.
-#[derive(Debug)]
 struct Hub {
     http: String,
+    amqp: Endpoint,
+    ca_pem: String,
+    /// Whether AMQP goes over TLS, too.
+    is_tls: bool,
+    /// The connection string of a policy with all rights.
+    owner: String,
+    /// The connection string for readers of events.
+    events: EventHubConnectionString,
     host_name: String,
     policy: String,
     policy_key: SymmetricKey,
-    /// Where events are read in the clear.
-    amqp: String,
     device_key: SymmetricKey,
-}
-
-/// Where and as whom events are read.
-pub(crate) struct EventsReader {
-    /// Host and port, in the clear.
-    pub(crate) address: String,
-    /// The host's name.
-    pub(crate) host: String,
-    /// The event hub.
-    pub(crate) entity: String,
-    /// What the token is for.
-    pub(crate) audience: String,
-    /// A token.
-    pub(crate) token: String,
 }
 
 /// Where devices connect.
@@ -143,19 +137,16 @@ impl TargetArgs {
             anyhow::bail!("the connection string of iothubowner has no policy and key");
         };
 
-        let port_name = if self.tls {
-            "/ports/mqtts"
-        } else {
-            "/ports/mqtt"
+        let port = |plain: &str| {
+            let name = if self.tls {
+                format!("/ports/{plain}s")
+            } else {
+                format!("/ports/{plain}")
+            };
+            info.pointer(&name)
+                .and_then(Value::as_u64)
+                .with_context(|| format!("the emulator does not tell {name}"))
         };
-        let port = info
-            .pointer(port_name)
-            .and_then(Value::as_u64)
-            .context("no MQTT port")?;
-        let amqp = info
-            .pointer("/ports/amqp")
-            .and_then(Value::as_u64)
-            .context("no AMQP port")?;
         let host = self
             .hub
             .rsplit_once(':')
@@ -166,20 +157,27 @@ impl TargetArgs {
             None => text("/ca_pem")?.to_owned(),
         };
         let pid = info["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
-        Ok(Target {
-            process: Process::new(self.pid.or(pid)),
-            endpoint: Endpoint::new(
+        let endpoint = |port: u64| {
+            Endpoint::new(
                 format!("{host}:{port}"),
                 self.tls.then_some(&owner.host_name),
                 Some(&authority),
-            )?,
+            )
+        };
+        Ok(Target {
+            process: Process::new(self.pid.or(pid)),
+            endpoint: endpoint(port("mqtt")?)?,
             prefix: self.prefix.clone(),
             hub: Some(Hub {
                 http: self.hub.clone(),
+                amqp: endpoint(port("amqp")?)?,
+                ca_pem: authority.clone(),
+                is_tls: self.tls,
+                owner: text("/connection_strings/iothubowner")?.to_owned(),
+                events: EventHubConnectionString::parse(text("/connection_strings/events")?)?,
                 host_name: owner.host_name,
                 policy,
                 policy_key,
-                amqp: format!("{host}:{amqp}"),
                 device_key: SymmetricKey::from_bytes(*b"the same key for a whole fleet!!"),
             }),
         })
@@ -194,6 +192,46 @@ impl Target {
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// Where AMQP is spoken.
+    pub(crate) fn amqp(&self) -> anyhow::Result<&Endpoint> {
+        Ok(&self.require_hub()?.amqp)
+    }
+
+    /// A back end with all rights.
+    pub(crate) fn backend(&self) -> anyhow::Result<Backend> {
+        let hub = self.require_hub()?;
+        let builder = Backend::builder(&hub.owner).http_address(&hub.http);
+        let builder = match hub.is_tls {
+            true => builder
+                .amqps_address(&hub.amqp.address)
+                .ca_pem(hub.ca_pem.clone()),
+            false => builder.amqp_address(&hub.amqp.address),
+        };
+        Ok(builder.build()?)
+    }
+
+    /// The audience and the token of device `n`.
+    pub(crate) fn device_token(&self, n: usize) -> anyhow::Result<(String, String)> {
+        let hub = self.require_hub()?;
+        let resource = format!("{}/devices/{}", hub.host_name, self.device(n));
+        let token = sign(&resource, clock::wall() + TOKEN_LIFE, None, &hub.device_key);
+        Ok((resource, token))
+    }
+
+    /// The event hub's name, its audience and a token for it.
+    pub(crate) fn event_hub(&self) -> anyhow::Result<(String, String, String)> {
+        let events = &self.require_hub()?.events;
+        let entity = events.entity_path.clone().context("no event hub")?;
+        let audience = events.audience(&entity);
+        let EventHubCredential::Policy { name, .. } = &events.credential else {
+            anyhow::bail!("the connection string for events has no key");
+        };
+        let key = events.credential.signing_key().context("no key")?;
+        let expiry = clock::wall() + TOKEN_LIFE;
+        let token = sign(&audience, expiry, Some(name), &key);
+        Ok((entity, audience, token))
     }
 
     /// The id of device `n`.
@@ -271,24 +309,6 @@ impl Target {
         let body = r#"{"methodName":"ping","payload":{"n":1},"responseTimeoutInSeconds":30}"#;
         let request = self.request("POST", &path, &[], body)?;
         Ok(Some((self.http().await?, request)))
-    }
-
-    /// Where and as whom events are read.
-    pub(crate) fn events(&self) -> anyhow::Result<EventsReader> {
-        let hub = self.require_hub()?;
-        let host = hub.host_name.clone();
-        // The event hub has the hub's name: the first label of its host name.
-        let entity = host.split('.').next().unwrap_or(&host).to_owned();
-        let audience = format!("sb://{host}/{entity}");
-        let expiry = clock::wall() + TOKEN_LIFE;
-        let token = sign(&audience, expiry, Some(&hub.policy), &hub.policy_key);
-        Ok(EventsReader {
-            address: hub.amqp.clone(),
-            host,
-            entity,
-            audience,
-            token,
-        })
     }
 
     /// A connection to the hub's REST endpoint; a broker has none.

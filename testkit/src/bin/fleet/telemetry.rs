@@ -351,7 +351,11 @@ impl Plan {
 }
 
 /// Takes `count` acknowledged messages off the writes.
-fn record(writes: &mut VecDeque<(Instant, u64)>, mut count: u64, latency: &Mutex<Histogram>) {
+pub(crate) fn record(
+    writes: &mut VecDeque<(Instant, u64)>,
+    mut count: u64,
+    latency: &Mutex<Histogram>,
+) {
     let now = clock::now();
     let mut latency = latency.lock().expect("a thread of the fleet has panicked");
     while let Some((sent, left)) = writes.front_mut() {
