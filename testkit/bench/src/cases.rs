@@ -28,16 +28,16 @@ pub(crate) struct Bench {
 }
 
 /// One server under one load.
-struct Entry {
+pub(crate) struct Entry {
     kind: Kind,
     tls: bool,
     /// The fleet's command and flags, without the target.
     load: Vec<String>,
-    sample: Sample,
+    pub(crate) sample: Sample,
 }
 
 /// A verdict: measure, figure, what it is compared with, and the target.
-type Verdict = [String; 4];
+pub(crate) type Verdict = [String; 4];
 
 impl Bench {
     /// Runs the wanted parts, or all, and returns the tables.
@@ -60,6 +60,9 @@ impl Bench {
         }
         if wants("c2d") {
             tables += &self.c2d()?;
+        }
+        if wants("amqp") {
+            tables += &self.amqp(&mut verdicts)?;
         }
         if wants("registry") {
             tables += &self.registry(&mut verdicts)?;
@@ -540,7 +543,7 @@ impl Bench {
     }
 
     /// Runs each entry once a round, one after the other.
-    fn measure(&self, mut entries: Vec<Entry>) -> anyhow::Result<Vec<Entry>> {
+    pub(crate) fn measure(&self, mut entries: Vec<Entry>) -> anyhow::Result<Vec<Entry>> {
         for round in 1..=self.rounds {
             for entry in &mut entries {
                 eprintln!(
@@ -563,7 +566,7 @@ impl Bench {
 }
 
 impl Entry {
-    fn new(kind: Kind, load: &str) -> Self {
+    pub(crate) fn new(kind: Kind, load: &str) -> Self {
         Self {
             kind,
             tls: false,
@@ -572,7 +575,7 @@ impl Entry {
         }
     }
 
-    fn cell(&self, figure: &str, scale: f64, unit: &str) -> String {
+    pub(crate) fn cell(&self, figure: &str, scale: f64, unit: &str) -> String {
         cell(self.sample.median(figure).map(|value| value * scale), unit)
     }
 }

@@ -4,6 +4,7 @@
 //! what is told is the median of the rounds. Prints Markdown; `emulator/docs/benchmarks.md` explains
 //! the figures.
 
+mod amqp;
 mod cases;
 mod machine;
 mod postgres;

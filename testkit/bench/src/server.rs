@@ -146,6 +146,9 @@ pub(crate) fn emulator_command(bench: &Bench, ports: [u16; 4]) -> Command {
         "--in-memory",
         "--amqps-port=0",
         "--amqp-port=0",
+        // A trip with feedback tells the trip, not how long the hub collects feedback.
+        "--set",
+        "feedback_delay=0",
     ]);
     command.arg("--cert-dir").arg(bench.certificates());
     for (flag, port) in ["--mqtts-port", "--mqtt-port", "--https-port", "--http-port"]
