@@ -31,6 +31,9 @@ use crate::transport::{Peer, read_burst};
 const LINGER: Duration = Duration::from_secs(5);
 /// What is read of it meanwhile, unseen.
 const LINGER_BYTES: usize = 1024 * 1024;
+/// How often links go on before the connection looks at everything else again, however fast its
+/// peer reads.
+const TURNS: u32 = 64;
 
 /// Serves a connection to its end.
 pub(super) async fn serve<S>(
@@ -170,13 +173,19 @@ where
         }
         taken.and(due)?;
         self.write(shutdown).await?;
+        let mut turns = 0;
         while let Some((link, drain)) = self.shared.next_congested() {
+            turns += 1;
             if let Some(place) = self.nodes.get_mut(&link) {
                 place.node.credit(&mut self.shared, link, drain).await;
             }
             self.write(shutdown).await?;
             // What the peer says meanwhile is not kept waiting until all has gone out.
             if !self.input.is_empty() {
+                break;
+            }
+            if turns == TURNS {
+                self.shared.wake.notify_one();
                 break;
             }
         }

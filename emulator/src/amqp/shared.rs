@@ -1,6 +1,7 @@
 //! What every node of a connection uses.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use iothub_protocol::amqp::{AmqpError, Connection, ConnectionConfig, LinkId, Symbol};
@@ -39,6 +40,8 @@ pub(super) struct Shared {
     /// Links that stopped because too much waits to be written, and whether to drain them once they
     /// have gone on.
     congested: BTreeMap<LinkId, bool>,
+    /// The link that went on last: the next one is the one behind it, so that all have their turn.
+    resumed: Option<LinkId>,
     /// Links that were detached from here and whose nodes are still to be told.
     detached: Vec<LinkId>,
 }
@@ -85,6 +88,7 @@ impl Shared {
             management: Responder::default(),
             wake: Arc::default(),
             congested: BTreeMap::new(),
+            resumed: None,
             detached: Vec::new(),
         }
     }
@@ -130,9 +134,15 @@ impl Shared {
         }
     }
 
-    /// A link that may go on, when everything has been written, and whether to drain it.
+    /// A link that may go on, when everything has been written, and whether to drain it. Links take
+    /// turns: one that stops again at once is behind the others.
     pub(super) fn next_congested(&mut self) -> Option<(LinkId, bool)> {
-        self.congested.pop_first()
+        let behind = self.resumed.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut later = self.congested.range((behind, Bound::Unbounded));
+        let next = later.next().or_else(|| self.congested.iter().next());
+        let link = *next?.0;
+        self.resumed = Some(link);
+        self.congested.remove_entry(&link)
     }
 }
 
