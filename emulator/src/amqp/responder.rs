@@ -8,6 +8,8 @@ use iothub_protocol::amqp::{Connection, LinkId};
 
 /// Answers that wait for credit; of who asks and never listens the oldest are forgotten.
 const MAX_WAITING: usize = 256;
+/// Bytes of them, but for the newest: what a request names comes back in its answer.
+const MAX_WAITING_BYTES: usize = 1024 * 1024;
 
 /// The links of a connection that receive such a node's answers.
 #[derive(Debug, Default)]
@@ -30,6 +32,12 @@ struct Answer {
     message: Bytes,
 }
 
+impl Answer {
+    fn len(&self) -> usize {
+        self.message.len() + self.reply_to.as_ref().map_or(0, String::len)
+    }
+}
+
 impl Responder {
     /// A link now receives answers; its names are what `reply-to` may say.
     pub(super) fn add(&mut self, link: LinkId, names: Vec<String>) {
@@ -50,14 +58,12 @@ impl Responder {
     ) {
         let mut bytes = BytesMut::new();
         message.encode(&mut bytes);
-        if self.waiting.len() >= MAX_WAITING {
-            self.waiting.pop_front();
-        }
         self.waiting.push_back(Answer {
             reply_to: reply_to.map(str::to_owned),
             message: bytes.freeze(),
         });
         self.pump(machine);
+        self.forget_oldest();
     }
 
     /// A link has credit, or is new: sends what was kept.
@@ -69,6 +75,16 @@ impl Responder {
             }
         }
         self.waiting = kept;
+    }
+
+    fn forget_oldest(&mut self) {
+        let mut bytes: usize = self.waiting.iter().map(Answer::len).sum();
+        while self.waiting.len() > 1
+            && (self.waiting.len() > MAX_WAITING || bytes > MAX_WAITING_BYTES)
+            && let Some(oldest) = self.waiting.pop_front()
+        {
+            bytes -= oldest.len();
+        }
     }
 
     fn send(&mut self, machine: &mut Connection, answer: &Answer) -> bool {
@@ -91,5 +107,46 @@ impl Responder {
             reply_to.is_some_and(|name| receiver.names.iter().any(|it| it == name))
         });
         named.or(self.links.first()).map(|receiver| receiver.link)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use iothub_protocol::Timestamp;
+    use iothub_protocol::amqp::ConnectionConfig;
+    use iothub_protocol::amqp::message::Body;
+
+    use super::*;
+
+    #[test]
+    fn the_oldest_answers_are_forgotten_when_nobody_listens() {
+        let config = ConnectionConfig {
+            container_id: "hub".into(),
+            hostname: None,
+            max_frame_size: 512,
+            max_sessions: 1,
+            max_links: 1,
+            incoming_window: 1,
+            idle_timeout: None,
+            sasl_mechanisms: Vec::new(),
+            max_unfinished: 0,
+        };
+        let mut machine = Connection::server(config, Timestamp::UNIX_EPOCH);
+        let mut responder = Responder::default();
+        let mut answer = |size: usize| {
+            let body = Body::Data(vec![vec![0; size].into()]);
+            let message = AmqpMessage {
+                body,
+                ..AmqpMessage::default()
+            };
+            responder.answer(&mut machine, None, &message);
+            responder.waiting.len()
+        };
+
+        let small = (0..MAX_WAITING + 1).map(|_| answer(0)).last();
+        let one_of_all = answer(MAX_WAITING_BYTES);
+
+        assert_eq!(small, Some(MAX_WAITING));
+        assert_eq!(one_of_all, 1);
     }
 }

@@ -35,6 +35,10 @@ const CREDIT: u32 = 100;
 const LARGEST_REQUEST: u64 = 256 * 1024;
 /// Answers and changes that wait for a link's credit; one more, and the link is detached.
 const MOST_WAITING: usize = 1000;
+/// Bytes of them, but for the newest.
+const MOST_WAITING_BYTES: usize = 4 * 1024 * 1024;
+/// Pairs of links of one client: clients have one.
+const MOST_CHANNELS: usize = 16;
 
 /// The node.
 pub(in crate::amqp) struct Node {
@@ -59,6 +63,8 @@ struct Channel {
     /// Whether it is told of changes.
     notified: bool,
     waiting: VecDeque<Bytes>,
+    /// Bytes that wait.
+    size: usize,
 }
 
 /// What a client asks for.
@@ -113,7 +119,9 @@ impl Node {
             && let Some(device) = shared.devices.get_mut(session)
         {
             let channels = &mut device.twin.receiving;
-            let place = channels.iter().position(|it| it.id == channel);
+            let same = channels.iter().position(|it| it.id == channel);
+            // One more than are kept has the place of the oldest.
+            let place = same.or((channels.len() >= MOST_CHANNELS).then_some(0));
             let displaced = place.map(|place| channels.remove(place));
             channels.push(Channel {
                 link,
@@ -121,10 +129,11 @@ impl Node {
                 settled: opening.attach.snd_settle_mode != SenderSettleMode::Unsettled,
                 notified: false,
                 waiting: VecDeque::new(),
+                size: 0,
             });
             if let Some(old) = displaced {
                 let error =
-                    AmqpError::new(condition::LINK_STOLEN, "another link has the same channel");
+                    AmqpError::new(condition::LINK_STOLEN, "another link has taken its place");
                 shared.detach(old.link, Some(error));
             }
         }
@@ -317,10 +326,10 @@ impl Channels {
 
     /// Links that do not take what they are sent.
     pub(in crate::amqp) fn take_overflowing(&mut self) -> Vec<LinkId> {
-        let overflowing = |it: &&mut Channel| it.waiting.len() > MOST_WAITING;
         let mut links = Vec::new();
-        for channel in self.receiving.iter_mut().filter(overflowing) {
+        for channel in self.receiving.iter_mut().filter(|it| it.overflows()) {
             channel.waiting.clear();
+            channel.size = 0;
             links.push(channel.link);
         }
         links
@@ -346,9 +355,10 @@ impl Channels {
         let mut encoded = BytesMut::new();
         message.encode(&mut encoded);
         let channel = &mut self.receiving[place];
+        channel.size += encoded.len();
         channel.waiting.push_back(encoded.freeze());
         channel.pump(machine, session, &mut self.sent);
-        channel.waiting.len() > MOST_WAITING
+        channel.overflows()
     }
 
     fn pump(&mut self, machine: &mut Connection, session: SessionId) {
@@ -371,11 +381,18 @@ impl Channels {
 }
 
 impl Channel {
+    /// Whether more waits than is kept; one message always is.
+    fn overflows(&self) -> bool {
+        let waiting = self.waiting.len();
+        waiting > MOST_WAITING || (waiting > 1 && self.size > MOST_WAITING_BYTES)
+    }
+
     fn pump(&mut self, machine: &mut Connection, session: SessionId, sent: &mut u64) {
         while machine.sendable(self.link) > 0
             && let Some(message) = self.waiting.pop_front()
         {
             *sent += 1;
+            self.size -= message.len();
             // Sixteen bytes, which .NET takes for a GUID.
             let tag = (u128::from(session.0) << 64) | u128::from(*sent);
             // The link has just said that it takes it.
