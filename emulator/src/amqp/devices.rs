@@ -173,13 +173,16 @@ pub(super) async fn drain(shared: &mut Shared) {
     flush(shared).await;
 }
 
-/// A token of this client has been put, or with `None` one that may be for any: sessions last as long
-/// as the newer one is good (`spec/amqp.md` 3).
+/// A token of this client has been put, which may be for its modules, too, or with `None` one that may
+/// be for any: sessions last as long as the newer one is good (`spec/amqp.md` 3).
 pub(super) async fn renewed(shared: &mut Shared, client: Option<&ClientId>) {
-    let clients = match client {
-        Some(client) => vec![client.clone()],
-        None => shared.devices.by_client.keys().cloned().collect(),
+    let covers = |present: &ClientId| match client {
+        Some(client) if client.module.is_none() => present.device == client.device,
+        Some(client) => present == client,
+        None => true,
     };
+    let present = shared.devices.by_client.keys();
+    let clients: Vec<_> = present.filter(|it| covers(it)).cloned().collect();
     for client in &clients {
         renew(shared, client).await;
     }
