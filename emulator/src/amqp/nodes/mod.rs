@@ -94,6 +94,10 @@ impl Node {
             {
                 Self::Management(management::Node::open(shared, opening))
             }
+            // Questions are sent elsewhere like readers.
+            (Address::HubEvents { rest }, true) if rest.eq_ignore_ascii_case("$management") => {
+                Self::Events(Box::new(events::Node::open(shared, opening).await?))
+            }
             (Address::HubEvents { .. } | Address::EntityPartition { .. }, false) => {
                 Self::Events(Box::new(events::Node::open(shared, opening).await?))
             }

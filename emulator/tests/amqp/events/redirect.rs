@@ -34,3 +34,16 @@ async fn who_comes_to_the_hub_is_told_where_the_events_are() {
         }
     }
 }
+
+#[tokio::test]
+async fn who_would_ask_the_hub_about_its_events_is_sent_elsewhere_too() {
+    let emulator = emulator().await;
+    let mut client = Client::service(&emulator, "service").await;
+
+    let link = client.sender("/messages/events/$management");
+    let error = client.refused(link).await;
+
+    assert_eq!(error.condition.as_str(), "amqp:link:redirect");
+    let address = Value::from("amqps://localhost:5671/localhost/$management");
+    assert_eq!(lookup(&error.info, "address"), Some(&address));
+}
