@@ -300,12 +300,10 @@ impl Server {
     }
 
     fn respond(&mut self, node: &str, answer: &AmqpMessage) {
-        let link = self
-            .links
-            .iter()
-            .find(|(_, it)| matches!(it, Node::Responses(name) if name == node));
-        let link = *link.expect("answers have somewhere to go").0;
+        let mut links = self.links.iter();
+        let answers = links.find(|(_, it)| matches!(it, Node::Responses(name) if name == node));
         // Who asked may be gone.
+        let Some((&link, _)) = answers else { return };
         send(&mut self.connection, link, answer, false);
     }
 
