@@ -99,10 +99,11 @@ impl Shared {
         AmqpError::from(error).with_info(TRACKING_ID, id.as_str())
     }
 
-    /// Detaches a link from here; its node is closed next.
+    /// Detaches a link from here; its node is closed next, even if nothing else happens.
     pub(super) fn detach(&mut self, link: LinkId, error: Option<AmqpError>) {
         self.machine.detach(link, error);
         self.detached.push(link);
+        self.wake.notify_one();
     }
 
     /// A link that was detached from here and whose node is to be closed.
