@@ -1,5 +1,6 @@
 //! The operations of a storage account.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -274,6 +275,45 @@ impl Blobs {
         };
         self.replace(container, name, content, blocks, headers, old, now)
             .await
+    }
+
+    /// Gives a blob other metadata; its bytes stay, and so do blocks that wait for it.
+    pub async fn put_metadata(
+        &self,
+        container: &ContainerName,
+        name: &str,
+        metadata: BTreeMap<String, String>,
+        conditions: &Conditions,
+        now: Timestamp,
+    ) -> Result<Arc<Blob>, BlobError> {
+        let _turn = self.inner.writer.lock().await;
+        let old = self.look(container, name)?.ok_or(BlobError::BlobNotFound)?;
+        conditions.check_write(Some(&old))?;
+        // In a file of its own, so that who still reads the old blob is not disturbed.
+        let whole = (old.content.clone(), 0..old.content.len());
+        let content = self
+            .on_disk(move |directory| directory.join(&[whole]))
+            .await?
+            .unwrap_or_else(|| old.content.clone());
+        let headers = BlobHeaders {
+            metadata,
+            ..old.headers.clone()
+        };
+        let blocks = old.blocks.clone();
+        let waiting = {
+            let mut index = self.index();
+            let container = index.containers.get_mut(container);
+            container.and_then(|container| container.waiting.remove(name))
+        };
+        let replaced = self
+            .replace(container, name, content, blocks, headers, Some(old), now)
+            .await;
+        if let (Some(waiting), Some(container)) =
+            (waiting, self.index().containers.get_mut(container))
+        {
+            container.waiting.insert(name.to_owned(), waiting);
+        }
+        replaced
     }
 
     /// Removes a blob, and blocks that waited for it.

@@ -149,6 +149,7 @@ impl Request<'_> {
             (&Method::PUT, "blocklist") => {
                 write::put_block_list(self, grant, container, blob, body).await
             }
+            (&Method::PUT, "metadata") => write::put_metadata(self, grant, container, blob).await,
             (&Method::DELETE, "") => write::delete(self, grant, container, blob).await,
             (&Method::GET, "") => read::get(self, grant, container, blob).await,
             (&Method::HEAD, "" | "metadata") => read::head(self, grant, container, blob),

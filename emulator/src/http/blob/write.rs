@@ -1,4 +1,4 @@
-//! Put Blob, Put Block, Put Block List, Delete Blob.
+//! Put Blob, Put Block, Put Block List, Set Blob Metadata, Delete Blob.
 
 use std::time::Duration;
 
@@ -148,6 +148,25 @@ pub(super) async fn put_block_list(
     let headers = response.headers_mut();
     answer::written(headers, &written);
     put(headers, CONTENT_CRC64, &sums.crc64);
+    Ok(response)
+}
+
+/// `PUT /{container}/{blob}?comp=metadata`: what readers of events keep their places with.
+pub(super) async fn put_metadata(
+    request: &Request<'_>,
+    grant: &Authorized,
+    container: &ContainerName,
+    blob: &str,
+) -> Result<Response, StorageError> {
+    grant.require("w")?;
+    let metadata = described(request).metadata;
+    let conditions = conditions(request);
+    let written = request
+        .blobs()
+        .put_metadata(container, blob, metadata, &conditions, request.now)
+        .await?;
+    let mut response = answer::status(StatusCode::OK);
+    answer::written(response.headers_mut(), &written);
     Ok(response)
 }
 
