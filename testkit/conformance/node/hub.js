@@ -1,17 +1,21 @@
 'use strict';
 // What the tests know about the running emulator: where it is and what it has seen.
 //
-// The SDKs under test talk to the stock ports by connection string alone. Only telemetry is read
-// back and connections are dropped through the emulator's control API: no SDK can do either; and
-// cloud-to-device messages are sent over REST: the service SDK sends them over AMQP alone.
+// The SDKs under test talk to the stock ports by connection string alone. Connections are dropped
+// through the emulator's control API: no SDK can do that. Where what is
+// tested is the other side, telemetry is read there, too, and messages are sent over REST.
 
 const { randomUUID } = require('node:crypto');
-const { once } = require('node:events');
+const { EventEmitter, on, once } = require('node:events');
 const { readFileSync } = require('node:fs');
 const { NoRetry, SharedAccessSignature } = require('azure-iot-common');
 const { Client: DeviceClient, ModuleClient } = require('azure-iot-device');
-const { Mqtt } = require('azure-iot-device-mqtt');
-const { Client: ServiceClient, Registry } = require('azure-iothub');
+const { Amqp, AmqpWs } = require('azure-iot-device-amqp');
+const { Mqtt, MqttWs } = require('azure-iot-device-mqtt');
+const { Amqp: ServiceAmqp, Client: ServiceClient, Registry } = require('azure-iothub');
+
+// Every transport of a device that stays connected.
+const TRANSPORTS = [Mqtt, MqttWs, Amqp, AmqpWs];
 
 // Longest wait, in seconds, for anything that is bound to happen.
 const LIMIT = 30;
@@ -24,6 +28,11 @@ const control = `${base}/_emulator`;
 
 /** How a storage client opens the account of devices' files. */
 const storage = ready.storage.connection_string;
+
+/** Where the Event Hubs SDK finds the events, by TLS or plainly. */
+const eventHubs = ready.connection_strings.events;
+const eventHubsPlain = ready.connection_strings.events_plain;
+const amqpPort = ready.ports.amqp;
 
 const registry = registryAs('iothubowner');
 const service = ServiceClient.fromConnectionString(ready.connection_strings.iothubowner);
@@ -63,6 +72,12 @@ async function drop(deviceId) {
   if (!response.ok) throw new Error(`drop ${deviceId}: ${response.status}`);
 }
 
+/** The emulator's time, in milliseconds. */
+async function emulatorTime() {
+  const { now } = await (await fetch(`${control}/clock`)).json();
+  return Date.parse(now);
+}
+
 /** A request of a back end, for what the service SDK does only over AMQP. */
 async function rest(method, path, headers = {}, body = undefined) {
   const expiry = Math.floor(Date.now() / 1000) + 3600;
@@ -89,6 +104,36 @@ async function waitingC2d(deviceId) {
 async function connections(client) {
   const sessions = await (await fetch(`${control}/connections`)).json();
   return sessions.filter((session) => session.client === client);
+}
+
+/**
+ * The service SDK's messaging client, open until the test `t` ends, and a way to hear what became of
+ * messages to a device.
+ */
+async function openService(t, { transport = ServiceAmqp, text } = {}) {
+  const client = ServiceClient.fromConnectionString(text ?? connectionString('service'), transport);
+  t.after(() => client.close().catch(() => {}));
+  await client.open();
+  return { client, feedbackAbout: (deviceId) => feedbackAbout(client, deviceId) };
+}
+
+/** Feedback about a device: `next()` resolves with a message's identifier and its status. */
+async function feedbackAbout(client, deviceId) {
+  const { result: receiver } = await client.getFeedbackReceiver();
+  const arrived = new EventEmitter();
+  const records = on(arrived, 'record');
+  receiver.on('error', () => {});
+  receiver.on('message', (message) => {
+    for (const record of JSON.parse(message.data)) {
+      if (record.deviceId === deviceId) arrived.emit('record', record);
+    }
+    receiver.complete(message, () => {});
+  });
+  const next = async () => {
+    const { value: [record] } = await within(records.next(), 'feedback');
+    return [record.originalMessageId, record.statusCode];
+  };
+  return { next };
 }
 
 /** A registered device whose clients are closed when the test `t` ends. */
@@ -186,14 +231,20 @@ function refused(name, errorCode) {
 module.exports = {
   Device,
   LIMIT,
+  TRANSPORTS,
+  amqpPort,
   connectionString,
   connections,
   control,
   disconnected,
   drop,
+  emulatorTime,
+  eventHubs,
+  eventHubsPlain,
   events,
   hostName,
   invoke,
+  openService,
   policyKey,
   randomId,
   reconnected,

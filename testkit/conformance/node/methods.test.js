@@ -3,8 +3,9 @@
 
 const assert = require('node:assert/strict');
 const { test } = require('node:test');
-const { Mqtt, MqttWs } = require('azure-iot-device-mqtt');
-const { Device, invoke, randomId, refused } = require('./hub');
+const { Amqp } = require('azure-iot-device-amqp');
+const { Mqtt } = require('azure-iot-device-mqtt');
+const { Device, TRANSPORTS, invoke, randomId, refused } = require('./hub');
 
 function answer(client, name, status) {
   const respond = (request, response) => response.send(status, { echo: request.payload });
@@ -12,7 +13,7 @@ function answer(client, name, status) {
   else client.onMethod(name, respond);
 }
 
-for (const transport of [Mqtt, MqttWs]) {
+for (const transport of TRANSPORTS) {
   test(`payload and status travel both ways over ${transport.name}`, async (t) => {
     const device = await Device.register(t);
     answer(await device.open(transport), 'echo', 418);
@@ -24,12 +25,14 @@ for (const transport of [Mqtt, MqttWs]) {
   });
 }
 
-test('a response without payload is null', async (t) => {
-  const device = await Device.register(t);
-  (await device.open()).onDeviceMethod('quiet', (request, response) => response.send(204));
+for (const transport of [Mqtt, Amqp]) {
+  test(`a response without payload is null over ${transport.name}`, async (t) => {
+    const device = await Device.register(t);
+    (await device.open(transport)).onDeviceMethod('quiet', (request, response) => response.send(204));
 
-  assert.deepEqual(await invoke(device.id, 'quiet', {}), { status: 204, payload: null });
-});
+    assert.deepEqual(await invoke(device.id, 'quiet', {}), { status: 204, payload: null });
+  });
+}
 
 test('an offline device is not online', async (t) => {
   const device = await Device.register(t);
@@ -44,33 +47,35 @@ test('an unknown device is not found', async () => {
   await assert.rejects(invoke(randomId(), 'echo', {}), refused('Error', 404001));
 });
 
-test('a silent device times out', async (t) => {
-  const device = await Device.register(t);
-  let asked = false;
-  (await device.open()).onDeviceMethod('ignored', () => { asked = true; });
+for (const transport of [Mqtt, Amqp]) {
+  test(`a silent device times out over ${transport.name}`, async (t) => {
+    const device = await Device.register(t);
+    let asked = false;
+    (await device.open(transport)).onDeviceMethod('ignored', () => { asked = true; });
 
-  await assert.rejects(
-    invoke(device.id, 'ignored', {}, { responseTimeoutInSeconds: 5 }),
-    refused('GatewayTimeoutError', 504101),
-  );
-  assert.ok(asked);
-});
+    await assert.rejects(
+      invoke(device.id, 'ignored', {}, { responseTimeoutInSeconds: 5 }),
+      refused('GatewayTimeoutError', 504101),
+    );
+    assert.ok(asked);
+  });
 
-test('a call waits for the device to connect', async (t) => {
-  const device = await Device.register(t);
-  const call = invoke(device.id, 'late', 1);
+  test(`a call waits for the device to connect over ${transport.name}`, async (t) => {
+    const device = await Device.register(t);
+    const call = invoke(device.id, 'late', 1);
 
-  answer(await device.open(), 'late', 200);
+    answer(await device.open(transport), 'late', 200);
 
-  assert.deepEqual(await call, { status: 200, payload: { echo: 1 } });
-});
+    assert.deepEqual(await call, { status: 200, payload: { echo: 1 } });
+  });
 
-test('a module answers its own methods', async (t) => {
-  const device = await Device.register(t);
-  answer(await device.open(), 'echo', 201);
-  answer(await device.openModule('m1'), 'echo', 202);
+  test(`a module answers its own methods over ${transport.name}`, async (t) => {
+    const device = await Device.register(t);
+    answer(await device.open(transport), 'echo', 201);
+    answer(await device.openModule('m1', transport), 'echo', 202);
 
-  assert.equal((await invoke(`${device.id}/m1`, 'echo', 1)).status, 202);
-  assert.equal((await invoke(device.id, 'echo', 1)).status, 201);
-  await assert.rejects(invoke(`${device.id}/nobody`, 'echo', 1), refused('Error', 404010));
-});
+    assert.equal((await invoke(`${device.id}/m1`, 'echo', 1)).status, 202);
+    assert.equal((await invoke(device.id, 'echo', 1)).status, 201);
+    await assert.rejects(invoke(`${device.id}/nobody`, 'echo', 1), refused('Error', 404010));
+  });
+}

@@ -4,10 +4,11 @@
 const assert = require('node:assert/strict');
 const { test } = require('node:test');
 const { Message } = require('azure-iot-device');
-const { Mqtt, MqttWs } = require('azure-iot-device-mqtt');
-const { Device, events } = require('./hub');
+const { Amqp } = require('azure-iot-device-amqp');
+const { Mqtt } = require('azure-iot-device-mqtt');
+const { Device, TRANSPORTS, events } = require('./hub');
 
-for (const transport of [Mqtt, MqttWs]) {
+for (const transport of TRANSPORTS) {
   test(`a message arrives with all its properties over ${transport.name}`, async (t) => {
     const device = await Device.register(t);
     const message = new Message('{"t":21.5}');
@@ -33,36 +34,38 @@ for (const transport of [Mqtt, MqttWs]) {
   });
 }
 
-test('messages of one device keep their order', async (t) => {
-  const device = await Device.register(t);
-  const client = await device.open();
-  const numbers = Array.from({ length: 50 }, (_, number) => String(number));
+for (const transport of [Mqtt, Amqp]) {
+  test(`messages of one device keep their order over ${transport.name}`, async (t) => {
+    const device = await Device.register(t);
+    const client = await device.open(transport);
+    const numbers = Array.from({ length: 50 }, (_, number) => String(number));
 
-  await Promise.all(numbers.map((number) => client.sendEvent(new Message(number))));
+    await Promise.all(numbers.map((number) => client.sendEvent(new Message(number))));
 
-  assert.deepEqual((await events(device.id)).map((event) => event.body), numbers);
-});
+    assert.deepEqual((await events(device.id)).map((event) => event.body), numbers);
+  });
 
-test('binary bodies are kept as they are', async (t) => {
-  const device = await Device.register(t);
+  test(`binary bodies are kept as they are over ${transport.name}`, async (t) => {
+    const device = await Device.register(t);
 
-  await (await device.open()).sendEvent(new Message(Buffer.from([0x00, 0xff, 0xfe])));
+    await (await device.open(transport)).sendEvent(new Message(Buffer.from([0x00, 0xff, 0xfe])));
 
-  const [event] = await events(device.id);
-  assert.equal(event.body, 'AP/+');
-  assert.equal(event.bodyEncoding, 'base64');
-});
+    const [event] = await events(device.id);
+    assert.equal(event.body, 'AP/+');
+    assert.equal(event.bodyEncoding, 'base64');
+  });
 
-test('a module sends to an output', async (t) => {
-  const device = await Device.register(t);
-  const module = await device.openModule('m1');
+  test(`a module sends to an output over ${transport.name}`, async (t) => {
+    const device = await Device.register(t);
+    const module = await device.openModule('m1', transport);
 
-  await module.sendOutputEvent('out1', new Message('from an output'));
-  await module.sendEvent(new Message('from the module'));
+    await module.sendOutputEvent('out1', new Message('from an output'));
+    await module.sendEvent(new Message('from the module'));
 
-  const seen = await events(device.id);
-  assert.deepEqual(seen.map((event) => event.body), ['from an output', 'from the module']);
-  for (const event of seen) {
-    assert.equal(event.annotations['iothub-connection-module-id'], 'm1');
-  }
-});
+    const seen = await events(device.id);
+    assert.deepEqual(seen.map((event) => event.body), ['from an output', 'from the module']);
+    for (const event of seen) {
+      assert.equal(event.annotations['iothub-connection-module-id'], 'm1');
+    }
+  });
+}

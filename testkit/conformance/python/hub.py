@@ -1,8 +1,8 @@
 """What the tests know about the running emulator: where it is and what it has seen.
 
-The SDKs under test talk to the stock ports by connection string alone. Only telemetry is read back
-and connections are dropped through the emulator's control API, because no SDK can do either, and
-cloud-to-device messages are sent over REST, because the service SDK sends them over AMQP alone.
+The SDKs under test talk to the stock ports by connection string alone. Connections are dropped and
+the clock is moved through the emulator's control API, because no SDK can do either. Where what is
+tested is the other side, telemetry is read there, too, and messages are sent over REST.
 """
 
 import base64
@@ -23,6 +23,9 @@ from azure.iot.hub import IoTHubRegistryManager
 # Longest wait, in seconds, for anything that is bound to happen.
 LIMIT = 30
 
+# How many partitions the built-in endpoint has.
+PARTITIONS = 4
+
 # Time to live of a token that is beyond every tolerance of clock differences.
 EXPIRED = -3600
 
@@ -39,7 +42,9 @@ class Hub:
         ready = json.loads(Path(ready_file).read_text(encoding="utf-8"))
         self.hostname = ready["hostname"]
         self.connection_strings = ready["connection_strings"]
-        port = ready["ports"]["https"]
+        self.ports = ready["ports"]
+        self.ca_file = ready["ca_file"]
+        port = self.ports["https"]
         authority = self.hostname if port == 443 else f"{self.hostname}:{port}"
         self.base = f"https://{authority}"
         self.control = f"{self.base}/_emulator"
@@ -78,6 +83,35 @@ class Hub:
         path = "/modules/".join(client.split("/"))
         self.rest("POST", f"/devices/{path}/messages/devicebound", headers, body)
 
+    def send_events(self, device, *bodies):
+        """A device's messages, as one request: all have the same time, and follow each other."""
+        resource = f"{self.hostname}/devices/{device.id}"
+        encoded = [base64.b64encode(body.encode()).decode() for body in bodies]
+        response = requests.post(
+            f"{self.base}/devices/{device.id}/messages/events",
+            params={"api-version": "2021-04-12"},
+            headers={
+                "Authorization": sas_token(resource, device.key),
+                "Content-Type": "application/vnd.microsoft.iothub.json",
+            },
+            json=[{"body": body, "base64Encoded": True} for body in encoded],
+            timeout=LIMIT,
+        )
+        response.raise_for_status()
+
+    def consumer_group(self, name):
+        """Makes a consumer group of the built-in endpoint; answers its name."""
+        response = requests.put(f"{self.control}/consumer-groups/{name}", timeout=LIMIT)
+        response.raise_for_status()
+        return name
+
+    def advance_clock(self, seconds):
+        """Moves the emulator's time."""
+        response = requests.post(
+            f"{self.control}/clock/advance", json={"seconds": seconds}, timeout=LIMIT
+        )
+        response.raise_for_status()
+
     def feedback_about(self, device_id):
         """Waits for the first feedback about a device; answers (message id, status) pairs."""
         deadline = time.monotonic() + LIMIT
@@ -108,6 +142,17 @@ class Hub:
         )
         response.raise_for_status()
         return [json.loads(line) for line in response.text.splitlines() if line]
+
+    def event_positions(self):
+        """The last sequence number in each partition: readers from there see what comes now."""
+        response = requests.get(
+            f"{self.control}/events", params={"from": "earliest"}, timeout=LIMIT
+        )
+        response.raise_for_status()
+        positions = {str(partition): -1 for partition in range(PARTITIONS)}
+        for event in map(json.loads, filter(None, response.text.splitlines())):
+            positions[str(event["partition"])] = event["sequenceNumber"]
+        return positions
 
     def drop(self, device_id):
         """Cuts the device's connection, as a broken network would."""
