@@ -43,7 +43,7 @@ def test_events_are_monitored_behind_a_redirect(hub, device):
     auth = uamqp.authentication.SASTokenAuth.from_shared_access_key(
         f"sb://{hostname}/{entity}", "iothubowner", hub.policy_key("iothubowner")
     )
-    client = uamqp.ReceiveClient(hostname, auth=auth, timeout=TIMEOUT)
+    client = uamqp.AMQPClient(f"amqps://{hostname}/{entity}", auth=auth)
     client.open()
     try:
         answer = client.mgmt_request(
