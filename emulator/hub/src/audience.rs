@@ -33,8 +33,8 @@ pub enum Reach {
 impl Hub {
     /// Authenticates who presents a token for `audience`, in whatever spelling: with scheme, port
     /// or trailing slash, percent-encoded or not. The token is what counts; its resource must be
-    /// the audience or a parent of it, whatever the case. Without an audience it is what the token
-    /// says.
+    /// the audience or a parent of it, whatever the case, or a module of the device that is the
+    /// audience. Without an audience it is what the token says.
     ///
     /// Refusals: as [`Hub::authenticate_client`] for a client's own token, otherwise
     /// `IotHubUnauthorizedAccess`.
@@ -45,15 +45,16 @@ impl Hub {
         text: &str,
     ) -> Result<Proof, Error> {
         let token = parse_token(text)?;
+        let reach = reach(&token);
         if let Some(audience) = audience
             && !token.is_for_audience(audience)
+            && !is_for_module_of(&token, &reach, audience)
         {
             return Err(Error::unauthorized(format!(
                 "signed sr {}, which does not cover {audience}",
                 token.sr_text()
             )));
         }
-        let reach = reach(&token);
         let principal = if token.policy().is_some() {
             self.check_is_ours(token_host(&token))?;
             let policy = self.policy_that_signed_for(&token, &reach)?;
@@ -118,6 +119,19 @@ fn is_signed_with_text(token: &SasToken, policy: &AccessPolicy) -> bool {
     [&policy.primary, &policy.secondary]
         .into_iter()
         .any(|key| token.is_signed_with(&SymmetricKey::from_bytes(key.to_base64().as_bytes())))
+}
+
+/// Whether a module's token is presented for its device, as Java does.
+fn is_for_module_of(token: &SasToken, reach: &Reach, audience: &str) -> bool {
+    let Reach::Client(ClientId {
+        module: Some(module),
+        ..
+    }) = reach
+    else {
+        return false;
+    };
+    let device = audience.trim_end_matches('/');
+    token.is_for_audience(&format!("{device}/modules/{module}"))
 }
 
 fn reach(token: &SasToken) -> Reach {

@@ -19,7 +19,6 @@ async fn a_link_before_any_proof_is_refused() {
         "/messages/serviceBound/feedback",
         "/devices/d1/messages/events",
         "localhost/ConsumerGroups/$Default/Partitions/0",
-        "$management",
         "/nothing/of/the/kind",
     ] {
         let sender = client.attach_sender(address).await.unwrap_err();
@@ -36,6 +35,17 @@ async fn a_link_before_any_proof_is_refused() {
             "{address}"
         );
     }
+    client.expect_alive().await;
+}
+
+#[tokio::test]
+async fn management_is_opened_before_any_proof() {
+    let emulator = emulator().await;
+    let mut client = Client::connect(&emulator).await;
+
+    client.attach_sender("$management").await.unwrap();
+    client.attach_receiver("$management", 1).await.unwrap();
+
     client.expect_alive().await;
 }
 

@@ -31,9 +31,10 @@ fn present(it: &Fixture, audience: &str, token: &str) -> Result<Proof, Error> {
 
 #[test]
 fn an_audience_is_taken_in_every_spelling_of_its_clients() {
-    let it = fixture().device("d1");
-    let device = client("d1");
+    let it = fixture().device("d1").module("d1/m1");
+    let (device, module) = (client("d1"), client("d1/m1"));
     let own = sign(&resource(&device), later(), None, &it.key("d1"));
+    let modules = sign(&resource(&module), later(), None, &it.key("d1/m1"));
     let hub = of_policy(HOST);
     let entity = of_policy_for_events(&format!("sb://{HOST}/hub"));
     let group = of_policy_for_events(&format!("sb://{HOST}/hub/consumergroups/$Default"));
@@ -52,6 +53,16 @@ fn an_audience_is_taken_in_every_spelling_of_its_clients() {
             format!("{HOST}/devices/d1"),
             &own,
             Reach::Client(device.clone()),
+        ),
+        (
+            format!("{HOST}/devices/d1/modules/m1"),
+            &modules,
+            Reach::Client(module.clone()),
+        ),
+        (
+            format!("{HOST}/devices/d1"),
+            &modules,
+            Reach::Client(module),
         ),
         (format!("{HOST}/devices/d1"), &hub, Reach::Hub),
         (format!("sb://{HOST}/hub"), &entity, path("hub")),
@@ -100,7 +111,7 @@ fn a_policys_token_speaks_for_the_policy_and_a_clients_for_the_client() {
 
 #[test]
 fn a_token_that_is_not_for_the_audience_or_not_good_is_refused() {
-    let mut it = fixture().device("d1").device("d2");
+    let mut it = fixture().device("d1").device("d2").module("d1/m1");
     let own = |id: &str, key: &SymmetricKey| sign(&resource(&client(id)), later(), None, key);
     let d1 = it.key("d1");
     let hub = of_policy(HOST);
@@ -109,6 +120,16 @@ fn a_token_that_is_not_for_the_audience_or_not_good_is_refused() {
         ("another host", "other.example".to_owned(), hub.clone()),
         ("a longer host", format!("{HOST}.org"), hub.clone()),
         ("another device", resource(&client("d2")), own("d1", &d1)),
+        (
+            "another's module",
+            resource(&client("d2")),
+            own("d1/m1", &it.key("d1/m1")),
+        ),
+        (
+            "a device's key for its module",
+            resource(&client("d1")),
+            own("d1/m1", &d1),
+        ),
         ("a longer name", resource(&client("d11")), own("d1", &d1)),
         ("the hub", HOST.to_owned(), own("d1", &d1)),
         ("another's key", resource(&client("d2")), own("d2", &d1)),
