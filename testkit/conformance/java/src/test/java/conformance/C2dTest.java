@@ -9,17 +9,18 @@ import com.microsoft.azure.sdk.iot.device.IotHubClientProtocol;
 import com.microsoft.azure.sdk.iot.device.IotHubMessageResult;
 import com.microsoft.azure.sdk.iot.device.Message;
 import java.nio.charset.StandardCharsets;
+import java.util.Iterator;
+import java.util.List;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
-import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /** Cloud-to-device messages. */
 class C2dTest {
     @ParameterizedTest
-    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "MQTT_WS", "HTTPS"})
+    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "MQTT_WS", "AMQPS", "AMQPS_WS", "HTTPS"})
     void aMessageArrivesWithItsProperties(IotHubClientProtocol protocol) throws Exception {
         try (TestDevice device = TestDevice.register()) {
             Hub.sendC2d(
@@ -48,10 +49,11 @@ class C2dTest {
         }
     }
 
-    @Test
-    void messagesArriveInOrderAndAfterAReconnect() throws Exception {
+    @ParameterizedTest
+    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "AMQPS"})
+    void messagesArriveInOrderAndAfterAReconnect(IotHubClientProtocol protocol) throws Exception {
         try (TestDevice device = TestDevice.register()) {
-            DeviceClient client = device.client(IotHubClientProtocol.MQTT);
+            DeviceClient client = device.client(protocol);
             BlockingQueue<Message> messages = receiver(client);
             client.open(false);
             for (String text : new String[] {"1", "2", "3"}) {
@@ -70,11 +72,34 @@ class C2dTest {
         }
     }
 
-    private static BlockingQueue<Message> receiver(DeviceClient client) {
+    @ParameterizedTest
+    @EnumSource(value = IotHubClientProtocol.class, names = {"AMQPS", "AMQPS_WS"})
+    void anAbandonedMessageComesAgainAndARejectedOneDoesNot(IotHubClientProtocol protocol) throws Exception {
+        try (TestDevice device = TestDevice.register()) {
+            DeviceClient client = device.client(protocol);
+            BlockingQueue<Message> messages = receiver(
+                client, IotHubMessageResult.ABANDON, IotHubMessageResult.ABANDON, IotHubMessageResult.REJECT);
+            client.open(false);
+
+            Hub.sendC2d(device.id, "again");
+            for (int delivery = 0; delivery < 3; delivery++) {
+                assertEquals("again", body(next(messages)));
+            }
+            awaitSettled(device);
+            Hub.sendC2d(device.id, "then");
+
+            assertEquals("then", body(next(messages)));
+            awaitSettled(device);
+        }
+    }
+
+    /** Settles messages in these ways, then completes them. */
+    private static BlockingQueue<Message> receiver(DeviceClient client, IotHubMessageResult... results) {
         BlockingQueue<Message> messages = new LinkedBlockingQueue<>();
+        Iterator<IotHubMessageResult> next = List.of(results).iterator();
         client.setMessageCallback((message, context) -> {
             messages.add(message);
-            return IotHubMessageResult.COMPLETE;
+            return next.hasNext() ? next.next() : IotHubMessageResult.COMPLETE;
         }, null);
         return messages;
     }

@@ -26,8 +26,9 @@ import java.util.List;
 import java.util.Map;
 import javax.net.ssl.KeyManagerFactory;
 import javax.net.ssl.SSLContext;
-import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
 /** Devices that prove themselves by certificates: self-signed, or from an authority. */
 class CertificatesTest {
@@ -39,39 +40,41 @@ class CertificatesTest {
     /** A certificate and its key, as files in PEM form. */
     private record Certificate(Path certificate, Path key) {}
 
-    @Test
-    void aCertificateIsKnownByItsThumbprint() throws Exception {
+    @ParameterizedTest
+    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "AMQPS"})
+    void aCertificateIsKnownByItsThumbprint(IotHubClientProtocol protocol) throws Exception {
         Device identity = new Device(Hub.randomId(), AuthenticationType.SELF_SIGNED);
         Certificate known = selfSigned(identity.getDeviceId());
         identity.setThumbprint(thumbprint(known), thumbprint(known));
         Hub.REGISTRY.addDevice(identity);
 
-        assertUnauthorized(identity.getDeviceId(), selfSigned(identity.getDeviceId()));
-        send(identity.getDeviceId(), known, "signed");
+        assertUnauthorized(identity.getDeviceId(), selfSigned(identity.getDeviceId()), protocol);
+        send(identity.getDeviceId(), known, protocol, "signed");
 
         assertEquals(List.of("signed"), Hub.bodies(identity.getDeviceId()));
     }
 
-    @Test
-    void aProvedAuthorityVouchesForItsDevices() throws Exception {
+    @ParameterizedTest
+    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "AMQPS"})
+    void aProvedAuthorityVouchesForItsDevices(IotHubClientProtocol protocol) throws Exception {
         String id = Hub.randomId();
         Hub.REGISTRY.addDevice(new Device(id, AuthenticationType.CERTIFICATE_AUTHORITY));
         String name = Hub.randomId();
         Certificate authority = selfSigned(name);
         Certificate signed = sign(authority, id);
 
-        assertUnauthorized(id, signed);
+        assertUnauthorized(id, signed, protocol);
         Map<String, String> certificate = Map.of("certificate", Files.readString(authority.certificate));
         Hub.control("PUT", "certificates/" + name, Map.of("properties", certificate));
-        assertUnauthorized(id, signed);
+        assertUnauthorized(id, signed, protocol);
         String path = "certificates/" + name + "/";
         JsonObject resource = JsonParser.parseString(Hub.control("POST", path + "generateVerificationCode"))
             .getAsJsonObject();
         String code = resource.getAsJsonObject("properties").get("verificationCode").getAsString();
         String proof = Files.readString(sign(authority, code).certificate);
         Hub.control("POST", path + "verify", Map.of("certificate", proof));
-        assertUnauthorized(id, sign(authority, Hub.randomId()));
-        send(id, signed, "vouched for");
+        assertUnauthorized(id, sign(authority, Hub.randomId()), protocol);
+        send(id, signed, protocol, "vouched for");
 
         assertEquals(List.of("vouched for"), Hub.bodies(id));
     }
@@ -121,7 +124,8 @@ class CertificatesTest {
         return HexFormat.of().withUpperCase().formatHex(MessageDigest.getInstance("SHA-1").digest(der));
     }
 
-    private DeviceClient client(String id, Certificate certificate) throws Exception {
+    private DeviceClient client(String id, Certificate certificate, IotHubClientProtocol protocol)
+            throws Exception {
         Path store = folder.resolve(Hub.randomId() + ".p12");
         openssl(
             "pkcs12", "-export", "-in", certificate.certificate, "-inkey", certificate.key, "-passout",
@@ -137,12 +141,13 @@ class CertificatesTest {
         context.init(managers.getKeyManagers(), null, null);
         String connectionString = "HostName=" + Hub.DEVICE_HOST + ";DeviceId=" + id + ";x509=true";
         ClientOptions options = ClientOptions.builder().sslContext(context).build();
-        // The SDK has certificates over plain MQTT only, not over WebSocket.
-        return new DeviceClient(connectionString, IotHubClientProtocol.MQTT, options);
+        // The SDK has certificates over TCP only, not over WebSocket.
+        return new DeviceClient(connectionString, protocol, options);
     }
 
-    private void send(String id, Certificate certificate, String body) throws Exception {
-        DeviceClient client = client(id, certificate);
+    private void send(String id, Certificate certificate, IotHubClientProtocol protocol, String body)
+            throws Exception {
+        DeviceClient client = client(id, certificate, protocol);
         try {
             client.open(false);
             client.sendEvent(new Message(body));
@@ -151,8 +156,9 @@ class CertificatesTest {
         }
     }
 
-    private void assertUnauthorized(String id, Certificate certificate) throws Exception {
-        DeviceClient client = client(id, certificate);
+    private void assertUnauthorized(String id, Certificate certificate, IotHubClientProtocol protocol)
+            throws Exception {
+        DeviceClient client = client(id, certificate, protocol);
         try {
             IotHubClientException refused =
                 assertThrows(IotHubClientException.class, () -> client.open(false));

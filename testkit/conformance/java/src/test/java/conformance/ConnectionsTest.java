@@ -31,7 +31,7 @@ import org.junit.jupiter.params.provider.EnumSource;
 /** Who may connect, and what happens to a connection while it lives. */
 class ConnectionsTest {
     @ParameterizedTest
-    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "MQTT_WS"})
+    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "MQTT_WS", "AMQPS", "AMQPS_WS"})
     void aWrongKeyIsRefused(IotHubClientProtocol protocol) throws Exception {
         try (TestDevice device = TestDevice.register()) {
             device.key = Base64.getEncoder().encodeToString(new byte[32]);
@@ -40,58 +40,63 @@ class ConnectionsTest {
         }
     }
 
-    @Test
-    void theSecondaryKeyIsAsGoodAsThePrimary() throws Exception {
+    @ParameterizedTest
+    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "AMQPS"})
+    void theSecondaryKeyIsAsGoodAsThePrimary(IotHubClientProtocol protocol) throws Exception {
         try (TestDevice device = TestDevice.register()) {
             device.key = device.secondaryKey;
 
-            device.open().sendEvent(new Message("second"));
+            device.open(protocol).sendEvent(new Message("second"));
 
             assertEquals(List.of("second"), Hub.bodies(device.id));
         }
     }
 
-    @Test
-    void anExpiredTokenIsRefused() throws Exception {
+    @ParameterizedTest
+    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "AMQPS"})
+    void anExpiredTokenIsRefused(IotHubClientProtocol protocol) throws Exception {
         try (TestDevice device = TestDevice.register()) {
-            assertUnauthorized(withToken(device, Instant.now().minusSeconds(3600)));
+            assertUnauthorized(withToken(device, Instant.now().minusSeconds(3600), protocol));
 
-            withToken(device, Instant.now().plusSeconds(3600)).open(false);
+            withToken(device, Instant.now().plusSeconds(3600), protocol).open(false);
         }
     }
 
-    @Test
-    void aDisabledDeviceIsDisconnectedAndRefused() throws Exception {
+    @ParameterizedTest
+    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "AMQPS"})
+    void aDisabledDeviceIsDisconnectedAndRefused(IotHubClientProtocol protocol) throws Exception {
         try (TestDevice device = TestDevice.register()) {
-            var states = openWithoutRetry(device);
+            var states = openWithoutRetry(device, protocol);
 
             Device identity = Hub.REGISTRY.getDevice(device.id);
             identity.setStatus(DeviceStatus.Disabled);
             Hub.REGISTRY.updateDevice(identity);
 
             TestDevice.await(states, IotHubConnectionStatus.DISCONNECTED);
-            assertUnauthorized(device.client(IotHubClientProtocol.MQTT));
+            assertUnauthorized(device.client(protocol));
         }
     }
 
-    @Test
-    void aDeletedDeviceIsDisconnectedAndRefused() throws Exception {
+    @ParameterizedTest
+    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "AMQPS"})
+    void aDeletedDeviceIsDisconnectedAndRefused(IotHubClientProtocol protocol) throws Exception {
         try (TestDevice device = TestDevice.register()) {
-            var states = openWithoutRetry(device);
+            var states = openWithoutRetry(device, protocol);
 
             Hub.REGISTRY.removeDevice(device.id);
 
             TestDevice.await(states, IotHubConnectionStatus.DISCONNECTED);
-            assertUnauthorized(device.client(IotHubClientProtocol.MQTT));
+            assertUnauthorized(device.client(protocol));
         }
     }
 
-    @Test
-    void aSecondClientTakesTheConnectionOver() throws Exception {
+    @ParameterizedTest
+    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "AMQPS"})
+    void aSecondClientTakesTheConnectionOver(IotHubClientProtocol protocol) throws Exception {
         try (TestDevice device = TestDevice.register()) {
-            var states = openWithoutRetry(device);
+            var states = openWithoutRetry(device, protocol);
 
-            DeviceClient second = device.open();
+            DeviceClient second = device.open(protocol);
 
             TestDevice.await(states, IotHubConnectionStatus.DISCONNECTED);
             second.sendEvent(new Message("from the second"));
@@ -101,7 +106,7 @@ class ConnectionsTest {
     }
 
     @ParameterizedTest
-    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "MQTT_WS"})
+    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "MQTT_WS", "AMQPS", "AMQPS_WS"})
     void aDroppedConnectionComesBackWithItsSubscriptions(IotHubClientProtocol protocol) throws Exception {
         try (TestDevice device = TestDevice.register()) {
             DeviceClient client = device.client(protocol);
@@ -120,10 +125,11 @@ class ConnectionsTest {
         }
     }
 
-    @Test
-    void aModuleSendsToAnOutput() throws Exception {
+    @ParameterizedTest
+    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "AMQPS"})
+    void aModuleSendsToAnOutput(IotHubClientProtocol protocol) throws Exception {
         try (TestDevice device = TestDevice.register()) {
-            ModuleClient module = device.openModule("m1");
+            ModuleClient module = device.openModule("m1", protocol);
 
             module.sendEvent(new Message("from an output"), "out1");
 
@@ -138,6 +144,7 @@ class ConnectionsTest {
     void aGatewayHostNameLeadsToTheEmulator() throws Exception {
         try (TestDevice device = TestDevice.register()) {
             String connectionString = device.connectionString() + ";GatewayHostName=" + Hub.hostName();
+            // Over AMQP the SDK tells the gateway's name as the hub's.
             DeviceClient client = device.keep(new DeviceClient(connectionString, IotHubClientProtocol.MQTT));
 
             client.open(false);
@@ -152,9 +159,9 @@ class ConnectionsTest {
         assertEquals(IotHubStatusCode.UNAUTHORIZED, error.getStatusCode());
     }
 
-    private static BlockingQueue<ConnectionStatusChangeContext> openWithoutRetry(TestDevice device)
-            throws Exception {
-        DeviceClient client = device.client(IotHubClientProtocol.MQTT);
+    private static BlockingQueue<ConnectionStatusChangeContext> openWithoutRetry(
+            TestDevice device, IotHubClientProtocol protocol) throws Exception {
+        DeviceClient client = device.client(protocol);
         client.setRetryPolicy(new NoRetry());
         var states = TestDevice.states(client);
         client.open(false);
@@ -162,7 +169,8 @@ class ConnectionsTest {
     }
 
     /** A client that authenticates with a ready-made token. */
-    private static DeviceClient withToken(TestDevice device, Instant expiry) throws Exception {
+    private static DeviceClient withToken(
+            TestDevice device, Instant expiry, IotHubClientProtocol protocol) throws Exception {
         String resource = Hub.DEVICE_HOST + "/devices/" + device.id;
         String encoded = URLEncoder.encode(resource, StandardCharsets.UTF_8);
         Mac mac = Mac.getInstance("HmacSHA256");
@@ -171,6 +179,6 @@ class ConnectionsTest {
         String signature = URLEncoder.encode(Base64.getEncoder().encodeToString(digest), StandardCharsets.UTF_8);
         String token = "SharedAccessSignature sr=" + encoded + "&sig=" + signature + "&se=" + expiry.getEpochSecond();
         return device.keep(
-            new DeviceClient(Hub.DEVICE_HOST, device.id, token::toCharArray, IotHubClientProtocol.MQTT));
+            new DeviceClient(Hub.DEVICE_HOST, device.id, token::toCharArray, protocol));
     }
 }

@@ -27,9 +27,9 @@ import java.util.UUID;
 /**
  * What the tests know about the running emulator: where it is and what it has seen.
  *
- * <p>The SDKs under test talk to the stock ports by connection string alone. Only telemetry is read
- * back and connections are dropped through the emulator's control API, because no SDK can do either,
- * and cloud-to-device messages are sent over REST, because the service SDK sends them over AMQP alone.
+ * <p>The SDKs under test talk to the stock ports by connection string alone. Connections are dropped
+ * through the emulator's control API, because no SDK can do that. Where what is tested is the other
+ * side, telemetry is read there, too, and messages are sent over REST.
  */
 final class Hub {
     /** Longest wait, in seconds, for anything that is bound to happen. */
@@ -59,6 +59,10 @@ final class Hub {
         return READY.get("hostname").getAsString();
     }
 
+    /** How a storage client opens the account of devices' files. */
+    static String storage() {
+        return READY.getAsJsonObject("storage").get("connection_string").getAsString();
+    }
 
     /** An identifier that no other test uses. */
     static String randomId() {

@@ -9,6 +9,7 @@ import com.google.gson.JsonNull;
 import com.google.gson.JsonParser;
 import com.microsoft.azure.sdk.iot.device.DeviceClient;
 import com.microsoft.azure.sdk.iot.device.InternalClient;
+import com.microsoft.azure.sdk.iot.device.IotHubClientProtocol;
 import com.microsoft.azure.sdk.iot.device.twin.DirectMethodResponse;
 import com.microsoft.azure.sdk.iot.service.exceptions.ErrorCodeDescription;
 import com.microsoft.azure.sdk.iot.service.exceptions.IotHubGatewayTimeoutException;
@@ -19,13 +20,16 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
 /** Direct methods from the service SDK to the device SDK. */
 class MethodsTest {
-    @Test
-    void payloadAndStatusTravelBothWays() throws Exception {
+    @ParameterizedTest
+    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "MQTT_WS", "AMQPS", "AMQPS_WS"})
+    void payloadAndStatusTravelBothWays(IotHubClientProtocol protocol) throws Exception {
         try (TestDevice device = TestDevice.register()) {
-            echo(device.open(), 418);
+            echo(device.open(protocol), 418);
 
             for (Object payload : List.of(Map.of("delay", 5), List.of(1, 2), "text", 7, true)) {
                 var response = Hub.invoke(device.id, "echo", payload);
@@ -35,10 +39,11 @@ class MethodsTest {
         }
     }
 
-    @Test
-    void aMissingPayloadIsNullForTheDevice() throws Exception {
+    @ParameterizedTest
+    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "AMQPS"})
+    void aMissingPayloadIsNullForTheDevice(IotHubClientProtocol protocol) throws Exception {
         try (TestDevice device = TestDevice.register()) {
-            DeviceClient client = device.open();
+            DeviceClient client = device.open(protocol);
             CompletableFuture<JsonElement> received = new CompletableFuture<>();
             client.subscribeToMethods((name, payload, context) -> {
                 received.complete(payload.getPayloadAsJsonElement());
@@ -71,11 +76,12 @@ class MethodsTest {
         assertEquals(ErrorCodeDescription.DeviceNotFound, error.getErrorCodeDescription());
     }
 
-    @Test
-    void aSilentDeviceTimesOut() throws Exception {
+    @ParameterizedTest
+    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "AMQPS"})
+    void aSilentDeviceTimesOut(IotHubClientProtocol protocol) throws Exception {
         CountDownLatch finished = new CountDownLatch(1);
         try (TestDevice device = TestDevice.register()) {
-            DeviceClient client = device.open();
+            DeviceClient client = device.open(protocol);
             client.subscribeToMethods((name, payload, context) -> {
                 awaitQuietly(finished);
                 return new DirectMethodResponse(200, null);
@@ -88,8 +94,9 @@ class MethodsTest {
         }
     }
 
-    @Test
-    void aCallWaitsForTheDeviceToConnect() throws Exception {
+    @ParameterizedTest
+    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "AMQPS"})
+    void aCallWaitsForTheDeviceToConnect(IotHubClientProtocol protocol) throws Exception {
         try (TestDevice device = TestDevice.register()) {
             var call = CompletableFuture.supplyAsync(() -> {
                 try {
@@ -99,17 +106,18 @@ class MethodsTest {
                 }
             });
 
-            echo(device.open(), 200);
+            echo(device.open(protocol), 200);
 
             assertEquals(json(1), call.get(Hub.LIMIT, TimeUnit.SECONDS).getPayloadAsJsonElement());
         }
     }
 
-    @Test
-    void aModuleAnswersItsOwnMethods() throws Exception {
+    @ParameterizedTest
+    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "AMQPS"})
+    void aModuleAnswersItsOwnMethods(IotHubClientProtocol protocol) throws Exception {
         try (TestDevice device = TestDevice.register()) {
-            echo(device.open(), 201);
-            echo(device.openModule("m1"), 202);
+            echo(device.open(protocol), 201);
+            echo(device.openModule("m1", protocol), 202);
             var options = Hub.options("x", Hub.LIMIT, Hub.LIMIT);
 
             assertEquals(202, Hub.METHODS.invoke(device.id, "m1", "echo", options).getStatus());

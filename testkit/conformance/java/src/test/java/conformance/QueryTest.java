@@ -73,9 +73,9 @@ class QueryTest {
         try (TestDevice device = TestDevice.register()) {
             DeviceClient client = device.open();
             client.subscribeToDesiredProperties((twin, context) -> { }, null);
-            TwinCollection reported = client.getTwin().getReportedProperties();
+            TwinCollection reported = TestDevice.twin(client).getReportedProperties();
             reported.put("battery", 81.5);
-            client.updateReportedProperties(reported);
+            TestDevice.report(client, reported);
 
             TwinQueryResponse found = Hub.QUERIES.queryTwins(
                 "SELECT * FROM devices WHERE properties.reported.battery > 81"

@@ -18,7 +18,7 @@ import org.junit.jupiter.params.provider.EnumSource;
 /** The quickstart "control a device connected to an IoT hub". */
 class QuickstartTest {
     @ParameterizedTest
-    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "MQTT_WS"})
+    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "MQTT_WS", "AMQPS", "AMQPS_WS"})
     void theBackEndControlsTheDeviceAndReadsItsTelemetry(IotHubClientProtocol protocol) throws Exception {
         AtomicInteger interval = new AtomicInteger(1);
         try (TestDevice device = TestDevice.register()) {

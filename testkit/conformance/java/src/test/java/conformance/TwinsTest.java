@@ -8,6 +8,8 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import com.microsoft.azure.sdk.iot.device.DeviceClient;
 import com.microsoft.azure.sdk.iot.device.InternalClient;
+import com.microsoft.azure.sdk.iot.device.IotHubClientProtocol;
+import com.microsoft.azure.sdk.iot.device.IotHubStatusCode;
 import com.microsoft.azure.sdk.iot.device.ModuleClient;
 import com.microsoft.azure.sdk.iot.device.exceptions.IotHubClientException;
 import com.microsoft.azure.sdk.iot.device.twin.TwinCollection;
@@ -20,13 +22,16 @@ import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
 /** Twins, written from both ends. */
 class TwinsTest {
-    @Test
-    void aDesiredPatchReachesTheDevice() throws Exception {
+    @ParameterizedTest
+    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "MQTT_WS", "AMQPS", "AMQPS_WS"})
+    void aDesiredPatchReachesTheDevice(IotHubClientProtocol protocol) throws Exception {
         try (TestDevice device = TestDevice.register()) {
-            BlockingQueue<TwinCollection> patches = desiredPatches(device.open());
+            BlockingQueue<TwinCollection> patches = desiredPatches(device.open(protocol));
 
             Twin patch = new Twin(device.id);
             patch.getDesiredProperties().put("interval", 30);
@@ -41,39 +46,41 @@ class TwinsTest {
         }
     }
 
-    @Test
-    void reportedPropertiesReachTheBackEnd() throws Exception {
+    @ParameterizedTest
+    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "MQTT_WS", "AMQPS", "AMQPS_WS"})
+    void reportedPropertiesReachTheBackEnd(IotHubClientProtocol protocol) throws Exception {
         try (TestDevice device = TestDevice.register()) {
-            DeviceClient client = device.open();
+            DeviceClient client = device.open(protocol);
             client.subscribeToDesiredProperties((twin, context) -> { }, null);
 
-            TwinCollection reported = client.getTwin().getReportedProperties();
+            TwinCollection reported = TestDevice.twin(client).getReportedProperties();
             reported.put("battery", 80);
             reported.put("net", Map.of("ssid", "home"));
-            int version = client.updateReportedProperties(reported).getVersion();
+            TestDevice.report(client, reported);
 
             Twin twin = Hub.TWINS.get(device.id);
-            assertEquals(2, version);
             assertEquals(2, twin.getReportedProperties().getVersion());
             assertEquals(80.0, ((Number) twin.getReportedProperties().get("battery")).doubleValue());
             assertNotNull(twin.getReportedProperties().getTwinMetadata("battery").getLastUpdated());
-            assertEquals("home", ((Map<?, ?>) client.getTwin().getReportedProperties().get("net")).get("ssid"));
+            assertEquals("home", ((Map<?, ?>) TestDevice.twin(client).getReportedProperties().get("net")).get("ssid"));
         }
     }
 
-    @Test
-    void aReportedPatchWithAStaleVersionIsRefused() throws Exception {
+    @ParameterizedTest
+    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "AMQPS"})
+    void aReportedPatchWithAStaleVersionIsRefused(IotHubClientProtocol protocol) throws Exception {
         try (TestDevice device = TestDevice.register()) {
-            DeviceClient client = device.open();
+            DeviceClient client = device.open(protocol);
             client.subscribeToDesiredProperties((twin, context) -> { }, null);
-            TwinCollection stale = client.getTwin().getReportedProperties();
+            TwinCollection stale = TestDevice.twin(client).getReportedProperties();
             stale.put("a", 1);
-            client.updateReportedProperties(stale);
+            TestDevice.report(client, stale);
 
             // The SDK sends the version that the collection was read with.
-            assertThrows(IotHubClientException.class, () -> client.updateReportedProperties(stale));
+            var refused = assertThrows(IotHubClientException.class, () -> reportUntilRefused(client, stale));
+            assertEquals(IotHubStatusCode.PRECONDITION_FAILED, refused.getStatusCode());
 
-            assertEquals(2, client.getTwin().getReportedProperties().getVersion());
+            assertEquals(2, TestDevice.twin(client).getReportedProperties().getVersion());
         }
     }
 
@@ -124,10 +131,11 @@ class TwinsTest {
         assertThrows(IotHubNotFoundException.class, () -> Hub.TWINS.get(Hub.randomId()));
     }
 
-    @Test
-    void aModuleHasATwinOfItsOwn() throws Exception {
+    @ParameterizedTest
+    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "AMQPS"})
+    void aModuleHasATwinOfItsOwn(IotHubClientProtocol protocol) throws Exception {
         try (TestDevice device = TestDevice.register()) {
-            ModuleClient client = device.openModule("m1");
+            ModuleClient client = device.openModule("m1", protocol);
             BlockingQueue<TwinCollection> patches = desiredPatches(client);
 
             Twin patch = new Twin(device.id, "m1");
@@ -138,6 +146,14 @@ class TwinsTest {
             assertNotNull(desired, "no desired patch");
             assertEquals(5.0, ((Number) desired.get("rate")).doubleValue());
             assertFalse(Hub.TWINS.get(device.id).getDesiredProperties().containsKey("rate"));
+        }
+    }
+
+    /** Ends only with a refusal: see {@link TestDevice#twin}. */
+    private static void reportUntilRefused(InternalClient client, TwinCollection reported) throws Exception {
+        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(Hub.LIMIT);
+        while (System.nanoTime() < deadline) {
+            TestDevice.report(client, reported);
         }
     }
 
