@@ -20,6 +20,7 @@ mod idle;
 mod ids;
 mod input;
 mod link;
+mod names;
 mod output;
 mod receiver;
 mod sender;
@@ -35,6 +36,7 @@ use bytes::{Bytes, BytesMut};
 use self::idle::Clocks;
 use self::ids::Table;
 use self::link::Link;
+use self::names::Names;
 use self::output::Output;
 use self::session::{Channels, Session};
 use self::start::Peer;
@@ -69,6 +71,7 @@ pub struct Connection {
     /// Boxed: the table has free places.
     sessions: Table<SessionId, Box<Session>>,
     links: Table<LinkId, Link>,
+    names: Names,
     /// Sessions that wait for the peer's open.
     planned: Vec<SessionId>,
     /// Sessions whose disposition waits to grow.
@@ -134,6 +137,7 @@ impl Connection {
             channels: Channels::default(),
             sessions: Table::default(),
             links: Table::default(),
+            names: Names::default(),
             planned: Vec::new(),
             speaking: Vec::new(),
             unfinished: 0,

@@ -274,6 +274,68 @@ fn the_newer_link_takes_the_name() {
 }
 
 #[test]
+fn a_name_is_free_once_its_link_is_over_and_only_then() {
+    let mut raw = Raw::begun();
+    let named = |handle| Attach {
+        name: "name".to_owned(),
+        ..attach(handle, Role::Sender)
+    };
+    let stolen = |told: &[Event]| {
+        let mut links = told.iter().filter_map(|event| match event {
+            Event::LinkDetached { link, .. } => Some(*link),
+            _ => None,
+        });
+        links.next()
+    };
+    raw.attach(named(0), granting(5));
+    let second = raw.attach(named(1), granting(5));
+    // The older link is over for good; the name stays the newer one's.
+    raw.say(0, detach(0, true));
+    raw.told();
+    raw.say(0, Performative::Attach(Box::new(named(2))));
+    let told = raw.told();
+    assert_eq!(stolen(&told), Some(second));
+    let Some(Event::LinkAttached { link: third, .. }) = told.last() else {
+        panic!("{told:?}");
+    };
+    raw.machine.accept_link(*third, granting(5));
+    raw.machine.detach(*third, None);
+    raw.say(0, Performative::Attach(Box::new(named(3))));
+    assert_eq!(stolen(&raw.told()), None, "it was detached from here");
+    raw.say(0, detach(3, true));
+    raw.told();
+    raw.say(0, Performative::Attach(Box::new(named(4))));
+    assert_eq!(stolen(&raw.told()), None, "it was detached from there");
+}
+
+#[test]
+fn a_name_that_cannot_be_taken_ends_the_session_and_no_link_is_told_after_it() {
+    let mut raw = Raw::open();
+    let few = Begin {
+        handle_max: 0,
+        ..begin()
+    };
+    raw.say(0, Performative::Begin(few));
+    raw.told();
+    raw.attach(attach(0, Role::Sender), granting(5));
+    let named = |handle| Attach {
+        name: "name".to_owned(),
+        ..attach(handle, Role::Sender)
+    };
+    raw.ask(named(1));
+    raw.say(0, Performative::Attach(Box::new(named(2))));
+    let told = raw.told();
+    let attached = told
+        .iter()
+        .any(|event| matches!(event, Event::LinkAttached { .. }));
+    assert!(!attached, "{told:?}");
+    let ended = told
+        .iter()
+        .any(|event| matches!(event, Event::SessionEnded(_, Some(_))));
+    assert!(ended, "{told:?}");
+}
+
+#[test]
 fn more_links_than_the_limit_are_refused_and_in_the_end_not_heard() {
     let config = ConnectionConfig {
         max_links: 2,

@@ -1,5 +1,7 @@
 //! Links: how they are attached, answered, refused and detached (AMQP 1.0 part 2, 2.6).
 
+use std::sync::Arc;
+
 use super::event::Event;
 use super::link::{End, Link, Phase};
 use super::session::limit_error;
@@ -179,15 +181,21 @@ impl Connection {
         } else {
             None
         };
-        if refusal.is_none() {
-            self.steal(&attach);
-        }
         let id = self.next_link_id();
         let role = match attach.role {
             Role::Sender => Role::Receiver,
             Role::Receiver => Role::Sender,
         };
-        let Some(session) = self.sessions.get_mut(&session_id) else {
+        // One that is refused has no name: it is over at once.
+        let mut name: Arc<str> = Arc::default();
+        if refusal.is_none() {
+            name = attach.name.as_str().into();
+            self.steal(id, role, &name);
+        }
+        let session = self.sessions.get_mut(&session_id);
+        let Some(session) = session.filter(|session| !session.ended) else {
+            // The older link could not be answered: the session is over.
+            self.names.leave(role, &name, id);
             return;
         };
         session.peer_handles.insert(attach.handle, id);
@@ -202,7 +210,7 @@ impl Connection {
             id,
             Link {
                 session: session_id,
-                name: attach.name.as_str().into(),
+                name,
                 ours: false,
                 phase: Phase::Asked(kept),
                 handle: None,
@@ -223,17 +231,10 @@ impl Connection {
 
     /// AMQP 1.0 part 2, 2.6.1: a link is named once between two containers; the newer attach takes
     /// the name, and the older link is detached.
-    fn steal(&mut self, attach: &Attach) {
-        let same = |link: &Link| {
-            !link.ours
-                && link.role() != attach.role
-                && !matches!(link.phase, Phase::Detaching)
-                && *link.name == *attach.name
-        };
-        let older = self.links.iter().find(|(_, link)| same(link));
-        if let Some((id, _)) = older {
-            let text = format!("another link has taken the name {:?}", attach.name);
-            self.break_link(*id, AmqpError::new(condition::LINK_STOLEN, text));
+    fn steal(&mut self, id: LinkId, role: Role, name: &Arc<str>) {
+        if let Some(older) = self.names.take(role, Arc::clone(name), id) {
+            let text = format!("another link has taken the name {name:?}");
+            self.break_link(older, AmqpError::new(condition::LINK_STOLEN, text));
         }
     }
 }

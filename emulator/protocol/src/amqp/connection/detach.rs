@@ -1,5 +1,7 @@
 //! The ends of links (AMQP 1.0 part 2, 2.6.6).
 
+use std::sync::Arc;
+
 use super::Connection;
 use super::event::Event;
 use super::link::{End, Link, Phase};
@@ -92,7 +94,8 @@ impl Connection {
             link.phase = Phase::Detaching;
             if !link.ours {
                 // Nothing is told apart by it any more.
-                link.name = Box::default();
+                self.names.leave(link.role(), &link.name, id);
+                link.name = Arc::default();
             }
         }
     }
@@ -133,6 +136,9 @@ impl Connection {
     pub(super) fn forget_link(&mut self, id: LinkId) -> Option<Link> {
         self.clear_link(id);
         let link = self.links.remove(&id)?;
+        if !link.ours {
+            self.names.leave(link.role(), &link.name, id);
+        }
         if let Some(session) = self.sessions.get_mut(&link.session) {
             if let Some(handle) = link.handle {
                 session.handles.remove(&handle);

@@ -6,7 +6,6 @@ use super::link::End;
 use super::sender::wire;
 use super::session::MAX_UNSETTLED;
 use super::terms::{DeliveryId, LinkId, SessionId};
-use super::unsettled::Verdict;
 use crate::amqp::performative::{Disposition, Flow, Performative, Role};
 use crate::amqp::state::DeliveryState;
 
@@ -101,8 +100,9 @@ impl Connection {
         }
     }
 
-    /// What the peer tells of deliveries of ours. Of a range only what is not settled counts, so
-    /// that the work is bounded by what we have sent.
+    /// What the peer tells of deliveries of ours. Of an outcome that is not settled the owner hears
+    /// once. Each delivery is looked at when it is told and when it is settled, so that the work is
+    /// bounded by what we have sent, however often a range is named.
     fn take_outcomes(&mut self, id: SessionId, disposition: &Disposition, last: u32) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
@@ -118,30 +118,30 @@ impl Connection {
             disposition.state,
             None | Some(DeliveryState::Received { .. })
         );
-        let (links, events) = (&mut self.links, &mut self.events);
-        session.sent.visit(first, first + count, |entry| {
-            // Of an outcome that is not settled the owner hears once.
-            if !settled && (entry.is_told() || !terminal) {
-                return Verdict::Keep;
-            }
+        if !settled && !terminal {
+            return;
+        }
+        let end = first + count;
+        let mut from = first;
+        while let Some(entry) = if settled {
+            session.sent.settle_next(from, end)
+        } else {
+            session.sent.tell_next(from, end)
+        } {
+            from = entry.id + 1;
             if settled
-                && let Some(link) = links.get_mut(&entry.link())
+                && let Some(link) = self.links.get_mut(&entry.link)
                 && let End::Sender(sender) = &mut link.end
             {
                 sender.unsettled = sender.unsettled.saturating_sub(1);
             }
-            events.push_back(Event::Outcome {
-                link: entry.link(),
+            self.events.push_back(Event::Outcome {
+                link: entry.link,
                 delivery: DeliveryId(entry.id),
                 state: disposition.state.clone(),
                 settled,
             });
-            if settled {
-                Verdict::Remove
-            } else {
-                Verdict::Tell
-            }
-        });
+        }
         if was_full && session.sent.len() < MAX_UNSETTLED {
             self.announce(id, &Flow::default());
         }
@@ -156,11 +156,11 @@ impl Connection {
         let span = last.wrapping_sub(disposition.first);
         let (links, events) = (&mut self.links, &mut self.events);
         let mut settled: Vec<LinkId> = Vec::new();
-        session.received.visit(0, u64::MAX, |entry| {
+        session.received.settle_where(|entry| {
             if entry.wire.wrapping_sub(disposition.first) > span {
-                return Verdict::Keep;
+                return false;
             }
-            let link = entry.link();
+            let link = entry.link;
             if let Some(found) = links.get_mut(&link)
                 && let End::Receiver(receiver) = &mut found.end
             {
@@ -175,7 +175,7 @@ impl Connection {
                 state: disposition.state.clone(),
                 settled: true,
             });
-            Verdict::Remove
+            true
         });
         for link in settled {
             self.top_up(link);

@@ -1,5 +1,7 @@
 //! What is known of a link.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 
 use super::terms::{AttachLink, SessionId};
@@ -11,7 +13,7 @@ pub(super) struct Link {
     /// Its session.
     pub(super) session: SessionId,
     /// Its name.
-    pub(super) name: Box<str>,
+    pub(super) name: Arc<str>,
     /// Whether it was attached from here.
     pub(super) ours: bool,
     /// How far it is.

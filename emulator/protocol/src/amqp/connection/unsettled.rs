@@ -1,19 +1,8 @@
 //! Deliveries of a session that are not settled, in the order of their numbers.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 use super::terms::LinkId;
-
-/// What is done with an entry that was looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It stays.
-    Keep,
-    /// Its outcome is known, but not settled.
-    Tell,
-    /// It is settled.
-    Remove,
-}
 
 /// One delivery.
 #[derive(Clone, Copy, Debug)]
@@ -22,123 +11,96 @@ pub(super) struct Entry {
     pub(super) id: u64,
     /// Its number on the wire.
     pub(super) wire: u32,
-    link: u32,
+    /// Its link.
+    pub(super) link: LinkId,
 }
 
-/// Of a link number: the outcome has been told.
-const TOLD: u32 = 1 << 31;
-/// Instead of a link number: the entry is gone. Entries leave the front at once and the middle
-/// when half of them have gone.
-const GONE: u32 = u32::MAX;
-/// Fewer entries than this are not worth the order's upkeep.
-const FEW: usize = 32;
-
-impl Entry {
-    /// The link.
-    pub(super) fn link(&self) -> LinkId {
-        LinkId(self.link & !TOLD)
-    }
-
-    /// Whether its outcome has been told.
-    pub(super) fn is_told(&self) -> bool {
-        self.link & TOLD != 0
-    }
-}
-
-/// Deliveries in the order of their numbers.
+/// Deliveries by their numbers. Those whose outcome is known stand apart, so that nobody who tells
+/// it again and again makes us walk over them.
 #[derive(Debug, Default)]
 pub(super) struct Unsettled {
-    entries: VecDeque<Entry>,
-    gone: usize,
+    open: BTreeMap<u64, Kept>,
+    told: BTreeMap<u64, Kept>,
+}
+
+/// What is kept of a delivery beside its number.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    wire: u32,
+    link: LinkId,
+}
+
+impl Kept {
+    fn entry(self, id: u64) -> Entry {
+        Entry {
+            id,
+            wire: self.wire,
+            link: self.link,
+        }
+    }
 }
 
 impl Unsettled {
     /// Adds the newest.
     pub(super) fn push(&mut self, id: u64, wire: u32, link: LinkId) {
-        self.entries.push_back(Entry {
-            id,
-            wire,
-            link: link.0 & !TOLD,
-        });
+        self.open.insert(id, Kept { wire, link });
     }
 
-    /// Looks at every delivery with a number in the range, in order.
-    pub(super) fn visit(&mut self, first: u64, last: u64, mut look: impl FnMut(&Entry) -> Verdict) {
-        let from = self.entries.partition_point(|entry| entry.id < first);
-        let mut index = from;
-        while let Some(entry) = self.entries.get_mut(index) {
-            if entry.id > last {
-                break;
-            }
-            if entry.link != GONE {
-                match look(entry) {
-                    Verdict::Keep => {}
-                    Verdict::Tell => entry.link |= TOLD,
-                    Verdict::Remove => {
-                        entry.link = GONE;
-                        self.gone += 1;
-                    }
-                }
-            }
-            index += 1;
-        }
-        self.tidy();
+    /// Takes the first delivery of the range whose outcome is not known; it is from now on.
+    pub(super) fn tell_next(&mut self, first: u64, last: u64) -> Option<Entry> {
+        let id = next(&self.open, first, last)?;
+        let kept = self.open.remove(&id)?;
+        self.told.insert(id, kept);
+        Some(kept.entry(id))
+    }
+
+    /// Removes the first delivery of the range.
+    pub(super) fn settle_next(&mut self, first: u64, last: u64) -> Option<Entry> {
+        let open = next(&self.open, first, last);
+        let told = next(&self.told, first, last);
+        let (from, id) = match (open, told) {
+            (Some(open), Some(told)) if told < open => (&mut self.told, told),
+            (Some(open), _) => (&mut self.open, open),
+            (None, Some(told)) => (&mut self.told, told),
+            (None, None) => return None,
+        };
+        from.remove(&id).map(|kept| kept.entry(id))
+    }
+
+    /// Removes those that are asked for, in order; it looks at all. For deliveries of the peer,
+    /// which tells us no outcomes.
+    pub(super) fn settle_where(&mut self, mut asked: impl FnMut(&Entry) -> bool) {
+        self.open.retain(|id, kept| !asked(&kept.entry(*id)));
     }
 
     /// Removes one; `None`: it is not here, or another link's.
     pub(super) fn remove(&mut self, id: u64, link: LinkId) -> Option<Entry> {
-        let mut found = None;
-        self.visit(id, id, |entry| {
-            if entry.link() == link {
-                found = Some(*entry);
-                Verdict::Remove
-            } else {
-                Verdict::Keep
-            }
-        });
-        found
+        self.find(id, link)?;
+        self.settle_next(id, id)
     }
 
     /// One of this number and link.
-    pub(super) fn find(&self, id: u64, link: LinkId) -> Option<&Entry> {
-        let index = self
-            .entries
-            .binary_search_by_key(&id, |entry| entry.id)
-            .ok()?;
-        self.entries
-            .get(index)
-            .filter(|entry| entry.link != GONE && entry.link() == link)
+    pub(super) fn find(&self, id: u64, link: LinkId) -> Option<Entry> {
+        let kept = self.open.get(&id).or_else(|| self.told.get(&id))?;
+        (kept.link == link).then(|| kept.entry(id))
     }
 
     /// Removes all of a link.
     pub(super) fn forget(&mut self, link: LinkId) {
-        self.visit(0, u64::MAX, |entry| {
-            if entry.link() == link {
-                Verdict::Remove
-            } else {
-                Verdict::Keep
-            }
-        });
+        self.open.retain(|_, kept| kept.link != link);
+        self.told.retain(|_, kept| kept.link != link);
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.entries.len() - self.gone
+        self.open.len() + self.told.len()
     }
+}
 
-    fn tidy(&mut self) {
-        while self.entries.front().is_some_and(|entry| entry.link == GONE) {
-            self.entries.pop_front();
-            self.gone -= 1;
-        }
-        if self.gone > FEW && self.gone > self.entries.len() / 2 {
-            self.entries.retain(|entry| entry.link != GONE);
-            self.gone = 0;
-        }
-        if self.entries.is_empty() && self.entries.capacity() > FEW {
-            self.entries = VecDeque::new();
-        }
-    }
+/// The first number of a range.
+fn next(deliveries: &BTreeMap<u64, Kept>, first: u64, last: u64) -> Option<u64> {
+    let from = deliveries.range(first..).next();
+    from.map(|(id, _)| *id).filter(|id| *id <= last)
 }
 
 #[cfg(test)]
@@ -148,7 +110,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    use super::{FEW, Unsettled, Verdict};
+    use super::Unsettled;
     use crate::amqp::connection::LinkId;
 
     proptest! {
@@ -158,7 +120,8 @@ mod tests {
             steps in vec((0_u8..8, 0_u64..300, 0_u64..40, 0_u32..3), 0..400),
         ) {
             let mut unsettled = Unsettled::default();
-            let mut model: BTreeMap<u64, LinkId> = BTreeMap::new();
+            // Of each its link, and whether its outcome was told.
+            let mut model: BTreeMap<u64, (LinkId, bool)> = BTreeMap::new();
             let mut next = 0;
             for (step, first, span, link) in steps {
                 let link = LinkId(link);
@@ -167,48 +130,73 @@ mod tests {
                     0..4 => {
                         for _ in 0..span % 8 {
                             unsettled.push(next, next as u32, link);
-                            model.insert(next, link);
+                            model.insert(next, (link, false));
                             next += 1;
                         }
                     }
                     4 => {
                         let found = unsettled.remove(first, link).map(|entry| entry.id);
-                        let is_there = model.get(&first) == Some(&link);
+                        let is_there = model.get(&first).is_some_and(|(of, _)| *of == link);
                         prop_assert_eq!(found, is_there.then_some(first));
                         if is_there {
                             model.remove(&first);
                         }
                     }
-                    5 | 6 => {
+                    5 => {
                         let mut seen = Vec::new();
-                        unsettled.visit(first, last, |entry| {
-                            seen.push((entry.id, entry.link()));
-                            match (step, entry.id % 3) {
-                                (5, _) => Verdict::Remove,
-                                (_, 0) => Verdict::Tell,
-                                (_, 1) => Verdict::Remove,
-                                _ => Verdict::Keep,
-                            }
-                        });
+                        while let Some(entry) = unsettled.settle_next(first, last) {
+                            seen.push((entry.id, entry.link));
+                        }
                         let there: Vec<_> =
-                            model.range(first..=last).map(|(id, link)| (*id, *link)).collect();
+                            model.range(first..=last).map(|(id, (of, _))| (*id, *of)).collect();
                         prop_assert_eq!(seen, there);
-                        model.retain(|id, _| {
-                            !(first..=last).contains(id) || (step == 6 && id % 3 != 1)
-                        });
+                        model.retain(|id, _| !(first..=last).contains(id));
+                    }
+                    6 => {
+                        let mut seen = Vec::new();
+                        while let Some(entry) = unsettled.tell_next(first, last) {
+                            seen.push(entry.id);
+                        }
+                        let mut there = Vec::new();
+                        for (id, (_, told)) in model.range_mut(first..=last) {
+                            if !std::mem::replace(told, true) {
+                                there.push(*id);
+                            }
+                        }
+                        prop_assert_eq!(seen, there);
                     }
                     _ => {
                         if span == 0 {
                             unsettled.forget(link);
-                            model.retain(|_, of| *of != link);
+                            model.retain(|_, (of, _)| *of != link);
                         }
-                        let is_there = model.get(&first) == Some(&link);
+                        let is_there = model.get(&first).is_some_and(|(of, _)| *of == link);
                         prop_assert_eq!(unsettled.find(first, link).is_some(), is_there);
                     }
                 }
                 prop_assert_eq!(unsettled.len(), model.len());
-                prop_assert!(unsettled.entries.len() <= 2 * model.len() + FEW + 1);
+                // What is walked by whoever tells an outcome is what has none.
+                let open = model.values().filter(|(_, told)| !told).count();
+                prop_assert_eq!(unsettled.open.len(), open);
             }
         }
+    }
+
+    #[test]
+    fn what_the_peer_settles_need_not_be_in_order() {
+        let mut unsettled = Unsettled::default();
+        for (id, wire) in [(0, 7), (1, 3), (2, 9), (3, 7)] {
+            unsettled.push(id, wire, LinkId(0));
+        }
+        let mut seen = Vec::new();
+        unsettled.settle_where(|entry| {
+            let asked = entry.wire == 7;
+            if asked {
+                seen.push(entry.id);
+            }
+            asked
+        });
+        assert_eq!(seen, [0, 3]);
+        assert_eq!(unsettled.len(), 2);
     }
 }
