@@ -8,6 +8,13 @@ use iothub_protocol::{ClientId, Error, Timestamp};
 /// Tokens of one connection; several devices may share it, each with its own.
 const MAX_GRANTS: usize = 4096;
 
+/// Where back ends send messages to devices.
+pub(super) const DEVICE_BOUND: &str = "messages/devicebound";
+/// Where they hear what became of them.
+pub(super) const FEEDBACK: &str = "messages/servicebound/feedback";
+/// Where they hear of files.
+pub(super) const FILE_NOTIFICATIONS: &str = "messages/servicebound/filenotifications";
+
 /// What a connection has proved.
 #[derive(Debug)]
 pub(super) struct Authority {
@@ -139,7 +146,12 @@ impl Authority {
 
     /// Whether anything has been proved, or may be by a certificate.
     pub(super) fn has_proof(&self) -> bool {
-        !self.grants.is_empty() || self.certificate.is_some()
+        self.has_grant() || self.certificate.is_some()
+    }
+
+    /// Whether anything has been proved that is still good.
+    pub(super) fn has_grant(&self) -> bool {
+        !self.grants.is_empty()
     }
 
     /// Whether the peer has shown a certificate.
@@ -153,7 +165,8 @@ impl Authority {
         until.min()
     }
 
-    /// Someone with this permission on the hub as a whole, or on the event hub of this name.
+    /// Someone with this permission on the hub as a whole, on the event hub of this name, or on what is
+    /// at this path of the hub.
     ///
     /// Refuses with `amqp:unauthorized-access`.
     pub(super) fn service(
@@ -165,7 +178,10 @@ impl Authority {
         for Grant { proof, .. } in self.grants.iter().rev() {
             let covers = match (&proof.reach, entity) {
                 (Reach::Hub, _) => true,
-                (Reach::Path(path), Some(entity)) => self.is_same_entity(path, entity),
+                (Reach::Path(path), Some(entity)) => {
+                    // What is above it covers it, as with every token.
+                    self.is_same_entity(path, entity) || starts_with_segments(entity, path)
+                }
                 (Reach::Path(_) | Reach::Devices | Reach::Client(_), _) => false,
             };
             match covers {

@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::nodes::{Node, Opening, Wake};
 use super::output::write_all;
-use super::shared::{Shared, without_port};
+use super::shared::{Shared, shown, without_port};
 use super::signals::Signals;
-use super::{Settings, devices};
+use super::{Settings, authority, devices};
 use crate::certificates::certificate_facts;
 use crate::handle::HubHandle;
 use crate::transport::{Peer, read_burst};
@@ -78,8 +78,8 @@ struct Place {
 enum Basis {
     /// Nothing, or its client's session, which ends with its own token.
     Elsewhere,
-    /// Someone who may act as a back end, on the hub or on this event hub.
-    Service(Option<String>),
+    /// Someone who may act as a back end on this event hub, or on what is at this path of the hub.
+    Service(String),
 }
 
 /// How far the peer has come.
@@ -89,7 +89,7 @@ enum Stage {
     Opening(Timestamp),
     /// It has until then to prove anything.
     Unproven(Timestamp),
-    /// It is somebody.
+    /// It is somebody, until it is not any more.
     Proven,
 }
 
@@ -172,13 +172,11 @@ where
             self.forget(link).await;
         }
         taken.and(due)?;
+        self.look_at_proof(now);
         self.write(shutdown).await?;
         let mut turns = 0;
-        while let Some((link, drain)) = self.shared.next_congested() {
+        while self.go_on(turns).await {
             turns += 1;
-            if let Some(place) = self.nodes.get_mut(&link) {
-                place.node.credit(&mut self.shared, link, drain).await;
-            }
             self.write(shutdown).await?;
             // What the peer says meanwhile is not kept waiting until all has gone out.
             if !self.input.is_empty() {
@@ -190,6 +188,24 @@ where
             }
         }
         Ok(())
+    }
+
+    /// Everything has been written: a client or a link that stopped for it goes on, by turns. Answers
+    /// whether there was one.
+    async fn go_on(&mut self, turn: u32) -> bool {
+        let shared = &mut self.shared;
+        let mut any = turn.is_multiple_of(2) && devices::go_on(shared).await;
+        if !any && let Some((link, drain)) = shared.next_congested() {
+            any = true;
+            if let Some(place) = self.nodes.get_mut(&link) {
+                place.node.credit(shared, link, drain).await;
+            }
+        }
+        any = any || devices::go_on(shared).await;
+        while let Some(link) = self.shared.next_detached() {
+            self.forget(link).await;
+        }
+        any
     }
 
     /// When something falls due by itself.
@@ -209,8 +225,7 @@ where
             Stage::Opening(until) if now >= until => {
                 return Err(Ending::Lost("not opened in time".into()));
             }
-            Stage::Unproven(_) if self.shared.authority.has_proof() => self.stage = Stage::Proven,
-            Stage::Unproven(until) if now >= until => {
+            Stage::Unproven(until) if now >= until && !self.is_proven() => {
                 let text = "the connection has proved nothing in time and is closed";
                 return Err(Ending::ByUs(AmqpError::new(
                     condition::CONNECTION_FORCED,
@@ -222,19 +237,38 @@ where
         if self.shared.authority.expire(now) {
             self.check_links()?;
         }
+        self.look_at_proof(now);
         Ok(())
+    }
+
+    /// Whether the peer is somebody: by something it has proved and that is still good, or by a
+    /// client that is present. A certificate alone is anybody's; it counts by the client that it has
+    /// let in.
+    fn is_proven(&self) -> bool {
+        self.shared.authority.has_grant() || !self.shared.devices.is_empty()
+    }
+
+    /// A peer that has become nobody again has as long to prove something as at the beginning.
+    fn look_at_proof(&mut self, now: Timestamp) {
+        self.stage = match (self.stage, self.is_proven()) {
+            (Stage::Unproven(_), true) => Stage::Proven,
+            (Stage::Proven, false) => {
+                Stage::Unproven(now + self.shared.settings.authentication_timeout)
+            }
+            (stage, _) => stage,
+        };
     }
 
     /// Something that was proved is no longer good. A link that rests on it ends the connection
     /// (`spec/amqp.md` 3); one that the peer has left meanwhile does not matter.
     fn check_links(&self) -> Result<(), Ending> {
         for place in self.nodes.values() {
-            let Basis::Service(entity) = &place.basis else {
+            let Basis::Service(node) = &place.basis else {
                 continue;
             };
             let authority = &self.shared.authority;
             if authority
-                .service(Permission::ServiceConnect, entity.as_deref())
+                .service(Permission::ServiceConnect, Some(node))
                 .is_err()
             {
                 return Err(Ending::ByUs(AmqpError::new(
@@ -273,7 +307,7 @@ where
                 ..
             } => return self.authenticate(mechanism.as_str(), initial_response),
             Event::Opened(open) => {
-                tracing::debug!(peer = %shared.peer.address, container = open.container_id, "open");
+                tracing::debug!(peer = %shared.peer.address, container = shown(&open.container_id), "open");
                 if let Some(host) = &open.hostname {
                     shared.host = Some(without_port(host).to_owned());
                 }
@@ -403,10 +437,10 @@ where
     fn refuse(&mut self, link: LinkId, attach: &Attach, error: AmqpError) {
         tracing::info!(
             peer = %self.shared.peer.address,
-            link = attach.name,
-            address = named(attach).unwrap_or_default(),
+            link = shown(&attach.name),
+            address = named(attach).map(shown).unwrap_or_default(),
             condition = error.condition.as_str(),
-            reason = error.description.as_deref().unwrap_or_default(),
+            reason = error.description.as_deref().map(shown).unwrap_or_default(),
             "link refused"
         );
         self.shared.machine.refuse_link(link, error);
@@ -560,12 +594,12 @@ fn address(attach: &Attach) -> Result<Address, AmqpError> {
 
 fn basis(address: &Address) -> Basis {
     match address {
-        Address::ServiceC2d | Address::Feedback | Address::FileNotifications => {
-            Basis::Service(None)
-        }
-        Address::HubEvents { .. } => Basis::Service(Some("messages/events".to_owned())),
+        Address::ServiceC2d => Basis::Service(authority::DEVICE_BOUND.to_owned()),
+        Address::Feedback => Basis::Service(authority::FEEDBACK.to_owned()),
+        Address::FileNotifications => Basis::Service(authority::FILE_NOTIFICATIONS.to_owned()),
+        Address::HubEvents { .. } => Basis::Service("messages/events".to_owned()),
         Address::EntityPartition { entity, .. } | Address::Entity { entity, .. } => {
-            Basis::Service(Some(entity.clone()))
+            Basis::Service(entity.clone())
         }
         // A request tells its own entity and may bring its own token.
         Address::Management => Basis::Elsewhere,

@@ -6,6 +6,7 @@
 //! here, since what the hub sends arrives in one mailbox per session, whatever link it is for.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use iothub_hub::{ConnectRequest, Credentials, Delivery, End, Hub, Principal, SessionId};
@@ -16,7 +17,7 @@ use iothub_protocol::{ClientId, Error, ErrorCode, Timestamp};
 
 use super::nodes::Opening;
 use super::nodes::{c2d, methods, telemetry, twin};
-use super::shared::Shared;
+use super::shared::{Shared, is_congested};
 use crate::activity::OperationKind;
 use crate::mailbox::{Mailbox, Step};
 
@@ -36,6 +37,10 @@ pub(super) struct Devices {
     by_client: HashMap<ClientId, SessionId>,
     /// Who has something to hand to the hub.
     touched: BTreeSet<SessionId>,
+    /// Whose mailbox or links stopped because too much waits to be written.
+    behind: BTreeSet<SessionId>,
+    /// Who went on last: the next one is the one after it, so that all have their turn.
+    resumed: Option<SessionId>,
 }
 
 /// One of them.
@@ -65,9 +70,23 @@ impl Devices {
         self.touched.insert(session);
     }
 
+    /// Whether no device is present.
+    pub(super) fn is_empty(&self) -> bool {
+        self.present.is_empty()
+    }
+
+    fn next_behind(&mut self) -> Option<SessionId> {
+        let after = self.resumed.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut later = self.behind.range((after, Bound::Unbounded));
+        let next = later.next().or_else(|| self.behind.first()).copied()?;
+        self.resumed = Some(next);
+        self.behind.take(&next)
+    }
+
     fn remove(&mut self, session: SessionId) -> Option<Device> {
         let device = self.present.remove(&session)?;
         self.touched.remove(&session);
+        self.behind.remove(&session);
         self.by_client.remove(&device.client);
         Some(device)
     }
@@ -173,6 +192,34 @@ pub(super) async fn drain(shared: &mut Shared) {
     flush(shared).await;
 }
 
+/// Has clients go on that stopped because too much waited to be written, as far as there is room now.
+/// Answers whether there were any.
+pub(super) async fn go_on(shared: &mut Shared) -> bool {
+    let mut any = false;
+    while !shared.is_congested()
+        && let Some(session) = shared.devices.next_behind()
+    {
+        any = true;
+        if let Some(device) = shared.devices.present.get_mut(&session) {
+            device.methods.pump(&mut shared.machine);
+            device.twin.pump(&mut shared.machine, session);
+        }
+        settle(shared, session).await;
+    }
+    flush(shared).await;
+    any
+}
+
+/// A client's links have been sent what they take. What they were not, since too much waits to be
+/// written, goes on later; answers whether that may be so.
+pub(super) fn is_behind(shared: &mut Shared, session: SessionId) -> bool {
+    let is_behind = shared.is_congested() && shared.devices.present.contains_key(&session);
+    if is_behind {
+        shared.devices.behind.insert(session);
+    }
+    is_behind
+}
+
 /// A token of this client has been put, which may be for its modules, too, or with `None` one that may
 /// be for any: sessions last as long as the newer one is good (`spec/amqp.md` 3).
 pub(super) async fn renewed(shared: &mut Shared, client: Option<&ClientId>) {
@@ -234,7 +281,9 @@ pub(super) async fn settle(shared: &mut Shared, session: SessionId) {
     }
 }
 
-/// Sends what the hub has put into a client's mailbox before a step, or everything.
+/// Sends what the hub has put into a client's mailbox: what is of before a step, since the answer of
+/// that step is next; or everything, as far as there is room for it. The rest stays in the mailbox,
+/// which ends the session when it is full.
 pub(super) fn deliver(shared: &mut Shared, session: SessionId, before: Option<Step>) {
     let Shared {
         devices, machine, ..
@@ -242,7 +291,9 @@ pub(super) fn deliver(shared: &mut Shared, session: SessionId, before: Option<St
     let Some(device) = devices.present.get_mut(&session) else {
         return;
     };
-    while let Some(delivery) = device.mailbox.take(before) {
+    while (before.is_some() || !is_congested(machine))
+        && let Some(delivery) = device.mailbox.take(before)
+    {
         match delivery {
             Delivery::MethodRequest {
                 request,
@@ -268,6 +319,7 @@ pub(super) fn deliver(shared: &mut Shared, session: SessionId, before: Option<St
             }
         }
     }
+    is_behind(shared, session);
 }
 
 /// The channel of a link: what it shares with the other link of its pair.

@@ -57,6 +57,8 @@ const MECHANISMS: [Symbol; 4] = [
 const TRACKING_ID: Symbol = Symbol::of("com.microsoft:tracking-id");
 /// Bytes that wait to be written, beyond which nodes add nothing.
 const OUTPUT_LIMIT: usize = 256 * 1024;
+/// Characters of a peer's texts that are told in a log.
+const SHOWN: usize = 256;
 /// Transfers of a session that are taken before its window is opened again (`spec/amqp.md` 2.3).
 const INCOMING_WINDOW: u32 = 5000;
 
@@ -124,7 +126,7 @@ impl Shared {
 
     /// Whether so much waits to be written that nothing is to be added but answers.
     pub(super) fn is_congested(&self) -> bool {
-        self.machine.output_len() >= OUTPUT_LIMIT
+        is_congested(&self.machine)
     }
 
     /// The peer wants the link drained: remembered for later when the node has stopped half-way.
@@ -144,6 +146,19 @@ impl Shared {
         let link = *next?.0;
         self.resumed = Some(link);
         self.congested.remove_entry(&link)
+    }
+}
+
+/// Whether so much waits to be written that nothing is to be added but answers.
+pub(super) fn is_congested(machine: &Connection) -> bool {
+    machine.output_len() >= OUTPUT_LIMIT
+}
+
+/// The beginning of a text that may be of any length, for a log.
+pub(super) fn shown(text: &str) -> &str {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => &text[..end],
+        None => text,
     }
 }
 

@@ -255,6 +255,41 @@ async fn who_does_not_open_in_time_is_closed_and_who_proves_nothing_too() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_nobody_is_known_by_proves_nothing() {
+    let emulator = emulator().await;
+    let validity = Validity {
+        not_before: Timestamp::from_unix_seconds(1_600_000_000),
+        not_after: Timestamp::from_unix_seconds(2_500_000_000),
+    };
+    let issued = self_signed("d1", KeyType::P256, validity).unwrap();
+    let wire = Wire::tls_as(&emulator, &issued.chain_pem, &issued.key_pem).await;
+    let opened = Client::open(&emulator, wire, mechanism("EXTERNAL", None)).await;
+    let mut client = opened.unwrap().0;
+    client.attach_sender("$management").await.unwrap();
+
+    emulator.handle().advance(Duration::from_secs(61)).await;
+
+    let error = client.expect_close().await.unwrap();
+    assert_eq!(condition_of(&error), "amqp:connection:forced");
+}
+
+#[tokio::test]
+async fn who_is_nobody_again_has_to_prove_something_in_time() {
+    let emulator = frozen_emulator().await;
+    let mut client = Client::service(&emulator, "service").await;
+    for _ in 0..13 {
+        emulator.handle().advance(Duration::from_secs(300)).await;
+        client.expect_alive().await;
+    }
+
+    // The token's hour is over, and what clocks may differ by.
+    emulator.handle().advance(Duration::from_secs(61)).await;
+
+    let error = client.expect_close().await.unwrap();
+    assert_eq!(condition_of(&error), "amqp:connection:forced");
+}
+
+#[tokio::test]
 async fn a_silent_peer_is_given_up_after_twice_what_it_was_told() {
     let emulator = frozen_emulator().await;
     let mut client = Client::service(&emulator, "service").await;

@@ -6,6 +6,7 @@ use iothub_emulator::Emulator;
 use iothub_protocol::amqp::message::{AmqpMessage, Body, Header, Properties};
 use iothub_protocol::amqp::{DeliveryState, LinkId, Symbol, Value};
 use iothub_protocol::mqtt::packet::{Publish, QoS, ServerPacket};
+use iothub_protocol::sas::sign;
 use iothub_protocol::{ClientId, Message};
 
 use crate::client::{Client, condition_of, encoded};
@@ -358,4 +359,30 @@ async fn many_messages_keep_their_order_and_credit_is_given_again() {
 
     let expected: Vec<_> = (0..30).map(|n| (7 + n * 50).to_string()).collect();
     assert_eq!(bodies(&emulator, "d7"), expected);
+}
+
+#[tokio::test]
+async fn a_token_for_the_path_of_a_node_opens_this_node() {
+    let emulator = emulator().await;
+    for (path, sends, hears) in [
+        ("messages/devicebound", true, false),
+        ("messages/deviceBound", true, false),
+        ("messages/servicebound/feedback", false, true),
+        ("messages", true, true),
+        ("messages/events", false, false),
+    ] {
+        let mut client = Client::connect(&emulator).await;
+        let resource = format!("{}/{path}", hub::HOST);
+        let expiry = hub::in_an_hour(&emulator);
+        let key = hub::policy_key("service");
+        let token = sign(&resource, expiry, Some("service"), &key);
+
+        assert_eq!(client.put_token(&resource, &token).await.0, 200, "{path}");
+
+        let sender = client.attach_sender("/messages/devicebound").await;
+        assert_eq!(sender.is_ok(), sends, "{path}");
+        let address = "/messages/serviceBound/feedback";
+        let receiver = client.attach_receiver(address, 1).await;
+        assert_eq!(receiver.is_ok(), hears, "{path}");
+    }
 }

@@ -17,9 +17,10 @@ use iothub_protocol::amqp::performative::SenderSettleMode;
 use iothub_protocol::amqp::{AmqpError, Connection, DeliveryState, LinkId, Symbol, Value, mapping};
 
 use super::Opening;
+use super::reader::MOST_UNSETTLED;
 use crate::activity::OperationKind;
 use crate::amqp::devices;
-use crate::amqp::shared::Shared;
+use crate::amqp::shared::{Shared, is_congested};
 
 /// The hub is never granted more at once: a queue is shorter, whatever a link's credit.
 const GRANT_LIMIT: i64 = 256;
@@ -52,7 +53,8 @@ struct Receiver {
     inputs: bool,
     /// Whether it is sent everything settled.
     settled: bool,
-    /// What it was sent and has not settled; without a lock, nothing is to be told to the hub.
+    /// What it was sent and has not settled, the newest of it; without a lock, nothing is to be told to
+    /// the hub.
     held: BTreeMap<DeliveryId, Option<LockToken>>,
 }
 
@@ -137,7 +139,11 @@ impl Node {
     /// There is credit, or something to send.
     pub(super) async fn credit(&mut self, shared: &mut Shared) {
         devices::settle(shared, self.session).await;
-        // Credit that lapses next is to be taken from the hub, too.
+        // Credit that lapses next is to be taken from the hub, too; not before there was room for
+        // what the hub has sent for it.
+        if devices::is_behind(shared, self.session) {
+            shared.has_room(self.link);
+        }
         shared.devices.touch(self.session);
     }
 
@@ -174,7 +180,9 @@ impl Receivers {
 
     /// Sends what waits, as far as the links go.
     fn pump(&mut self, machine: &mut Connection) {
-        while let Some((lock, message)) = self.waiting.front() {
+        while !is_congested(machine)
+            && let Some((lock, message)) = self.waiting.front()
+        {
             let ready = |it: &&mut Receiver| machine.sendable(it.link) > 0;
             let Some(receiver) = self.links.iter_mut().find(ready) else {
                 return;
@@ -186,6 +194,12 @@ impl Receivers {
             match machine.send(link, &tag, 0, encoded.freeze(), settled) {
                 Ok(delivery) if !settled => {
                     receiver.held.insert(delivery, *lock);
+                    if receiver.held.len() > MOST_UNSETTLED
+                        && let Some((oldest, lock)) = receiver.held.pop_first()
+                    {
+                        self.returned.extend(lock);
+                        machine.settle_sent(link, oldest, DeliveryState::Released);
+                    }
                 }
                 // Complete once it is on its way (`spec/device.md` 5.3).
                 Ok(_) => self.outcomes.extend(lock.map(|lock| Outcome {

@@ -11,14 +11,12 @@ use iothub_protocol::amqp::{AmqpError, DeliveryState, Value};
 
 use super::Opening;
 use crate::amqp::devices;
-use crate::amqp::shared::Shared;
+use crate::amqp::shared::{Shared, shown};
 
 /// Requests that may wait; each is answered as it comes.
 const CREDIT: u32 = 100;
 /// Bytes of a request: a token is some hundred.
 const MAX_REQUEST: u64 = 64 * 1024;
-/// Longest names that are told in a log.
-const SHOWN: usize = 256;
 
 /// The node.
 pub(in crate::amqp) struct Node {}
@@ -111,9 +109,4 @@ async fn put(shared: &mut Shared, request: &PutToken) -> (i32, String) {
             (401, error.detail)
         }
     }
-}
-
-/// The beginning of a text that may be of any length.
-fn shown(text: &str) -> String {
-    text.chars().take(SHOWN).collect()
 }

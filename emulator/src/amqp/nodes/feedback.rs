@@ -9,6 +9,7 @@ use iothub_protocol::feedback::FEEDBACK_CONTENT_TYPE;
 
 use super::reader::{Queue, Reader};
 use crate::activity::OperationKind;
+use crate::amqp::authority::FEEDBACK;
 
 /// The node.
 pub(in crate::amqp) type Node = Reader<Feedback>;
@@ -17,6 +18,7 @@ pub(in crate::amqp) type Node = Reader<Feedback>;
 pub(in crate::amqp) struct Feedback;
 
 impl Queue for Feedback {
+    const PATH: &'static str = FEEDBACK;
     const RECEIVE: OperationKind = OperationKind::ReceiveFeedback;
     const SETTLE: OperationKind = OperationKind::SettleFeedback;
 

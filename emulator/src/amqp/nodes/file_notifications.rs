@@ -9,6 +9,7 @@ use iothub_protocol::upload::FILE_NOTIFICATION_CONTENT_TYPE;
 
 use super::reader::{Queue, Reader};
 use crate::activity::OperationKind;
+use crate::amqp::authority::FILE_NOTIFICATIONS;
 
 /// The node.
 pub(in crate::amqp) type Node = Reader<FileNotifications>;
@@ -17,6 +18,7 @@ pub(in crate::amqp) type Node = Reader<FileNotifications>;
 pub(in crate::amqp) struct FileNotifications;
 
 impl Queue for FileNotifications {
+    const PATH: &'static str = FILE_NOTIFICATIONS;
     const RECEIVE: OperationKind = OperationKind::ReceiveFileNotification;
     const SETTLE: OperationKind = OperationKind::SettleFileNotification;
 

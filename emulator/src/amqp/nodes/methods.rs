@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::Opening;
 use crate::activity::OperationKind;
 use crate::amqp::devices;
-use crate::amqp::shared::Shared;
+use crate::amqp::shared::{Shared, is_congested};
 
 /// The application property with a call's name.
 const METHOD_NAME: &str = "IoThub-methodname";
@@ -164,6 +164,7 @@ impl Node {
             }
             devices::deliver(shared, session, None);
         }
+        devices::is_behind(shared, session);
     }
 
     /// The link is over: calls that it did not take are not kept for another.
@@ -208,12 +209,13 @@ impl Receiver {
         }
     }
 
-    /// Sends what waits, as far as there is credit.
-    fn pump(&mut self, machine: &mut Connection) {
+    /// Sends what waits, as far as there is credit and room.
+    pub(in crate::amqp) fn pump(&mut self, machine: &mut Connection) {
         let Some(Receiving { link, settled, .. }) = self.link else {
             return;
         };
         while machine.sendable(link) > 0
+            && !is_congested(machine)
             && let Some(call) = self.waiting.pop_front()
         {
             let mut encoded = BytesMut::new();

@@ -19,10 +19,12 @@ use crate::amqp::shared::Shared;
 
 /// Deliveries whose outcome is waited for. A lock is over after a minute or so, and the oldest go
 /// first: who never settles anything is sent the same again and again, and must not fill the memory.
-const MOST_UNSETTLED: usize = 4096;
+pub(super) const MOST_UNSETTLED: usize = 4096;
 
 /// A queue of the hub that back ends read.
 pub(in crate::amqp) trait Queue {
+    /// Its path, which tokens may be for.
+    const PATH: &'static str;
     /// The name of taking one entry.
     const RECEIVE: OperationKind;
     /// The name of settling one.
@@ -61,7 +63,9 @@ pub(in crate::amqp) struct Reader<Q> {
 impl<Q: Queue> Reader<Q> {
     /// Takes a link of somebody who may read.
     pub(super) fn open(shared: &mut Shared, opening: &Opening<'_>) -> Result<Self, AmqpError> {
-        shared.authority.service(Permission::ServiceConnect, None)?;
+        shared
+            .authority
+            .service(Permission::ServiceConnect, Some(Q::PATH))?;
         shared
             .machine
             .accept_link(opening.link, AcceptLink::default());
@@ -161,7 +165,9 @@ async fn receive<Q: Queue>(
     shared: &Shared,
     settled: bool,
 ) -> Result<Option<(LockToken, Bytes)>, AmqpError> {
-    let caller = shared.authority.service(Permission::ServiceConnect, None)?;
+    let caller = shared
+        .authority
+        .service(Permission::ServiceConnect, Some(Q::PATH))?;
     let received = shared
         .handle
         .call(Q::RECEIVE.hub_wide(), |hub, cx| {
@@ -185,7 +191,9 @@ async fn settle<Q: Queue>(
     lock: LockToken,
     settlement: Settlement,
 ) -> Result<(), AmqpError> {
-    let caller = shared.authority.service(Permission::ServiceConnect, None)?;
+    let caller = shared
+        .authority
+        .service(Permission::ServiceConnect, Some(Q::PATH))?;
     shared
         .handle
         .call(Q::SETTLE.hub_wide(), |hub, cx| {

@@ -15,6 +15,7 @@ use iothub_protocol::{ClientId, Error, ErrorCode, Message, Timestamp};
 
 use super::Opening;
 use crate::activity::OperationKind;
+use crate::amqp::authority::DEVICE_BOUND;
 use crate::amqp::shared::Shared;
 use crate::throttling::Load;
 
@@ -30,7 +31,9 @@ pub(in crate::amqp) struct Node {}
 impl Node {
     /// Takes a link of somebody who may send.
     pub(super) fn open(shared: &mut Shared, opening: &Opening<'_>) -> Result<Self, AmqpError> {
-        shared.authority.service(Permission::ServiceConnect, None)?;
+        shared
+            .authority
+            .service(Permission::ServiceConnect, Some(DEVICE_BOUND))?;
         let answer = AcceptLink {
             credit: CREDIT,
             max_message_size: Some(MAX_MESSAGE_SIZE),
@@ -58,7 +61,9 @@ impl Node {
 }
 
 async fn enqueue(shared: &Shared, message: &AmqpMessage) -> Result<(), AmqpError> {
-    let caller = shared.authority.service(Permission::ServiceConnect, None)?;
+    let caller = shared
+        .authority
+        .service(Permission::ServiceConnect, Some(DEVICE_BOUND))?;
     let client = recipient(message.properties.to.as_deref());
     let ttl = message.header.ttl;
     let read = from_amqp(message).map_err(|error| Error::argument_invalid(error.to_string()));

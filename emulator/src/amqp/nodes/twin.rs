@@ -20,7 +20,7 @@ use iothub_protocol::{ClientId, Clock, Error, json};
 use super::Opening;
 use crate::activity::OperationKind;
 use crate::amqp::devices;
-use crate::amqp::shared::Shared;
+use crate::amqp::shared::{Shared, is_congested};
 use crate::mailbox::Step;
 
 /// What a client reports.
@@ -195,6 +195,7 @@ impl Node {
             if device.twin.send(machine, self.session, place, &answer) {
                 shared.devices.touch(self.session);
             }
+            devices::is_behind(shared, self.session);
         }
     }
 
@@ -202,6 +203,7 @@ impl Node {
     pub(super) async fn credit(&mut self, shared: &mut Shared) {
         if let Some(device) = shared.devices.get_mut(self.session) {
             device.twin.pump(&mut shared.machine, self.session);
+            devices::is_behind(shared, self.session);
         }
     }
 
@@ -361,7 +363,8 @@ impl Channels {
         channel.overflows()
     }
 
-    fn pump(&mut self, machine: &mut Connection, session: SessionId) {
+    /// Sends what waits, as far as there is credit and room.
+    pub(in crate::amqp) fn pump(&mut self, machine: &mut Connection, session: SessionId) {
         for channel in &mut self.receiving {
             channel.pump(machine, session, &mut self.sent);
         }
@@ -389,6 +392,7 @@ impl Channel {
 
     fn pump(&mut self, machine: &mut Connection, session: SessionId, sent: &mut u64) {
         while machine.sendable(self.link) > 0
+            && !is_congested(machine)
             && let Some(message) = self.waiting.pop_front()
         {
             *sent += 1;
