@@ -169,7 +169,7 @@ impl Hub {
             return Err(Error::new(
                 ErrorCode::GenericNotFound,
                 format!(
-                    "The messaging entity could not be found: there is no partition {}",
+                    "The messaging entity '{}' could not be found: there is no such partition",
                     request.partition
                 ),
             ));
@@ -391,6 +391,8 @@ fn check_name(name: &str) -> Result<(), Error> {
 fn no_group(name: &str) -> Error {
     Error::new(
         ErrorCode::GenericNotFound,
-        format!("The messaging entity could not be found: there is no consumer group {name}"),
+        format!(
+            "The messaging entity '{name}' could not be found: there is no such consumer group"
+        ),
     )
 }

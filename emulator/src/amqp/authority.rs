@@ -23,6 +23,8 @@ pub(super) struct Authority {
     grants: Vec<Grant>,
     /// The peer's certificate; whose it is shows once a client is named.
     certificate: Option<Box<CertificateFacts>>,
+    /// Whether the certificate is of a registered authority, or of the client that it names.
+    is_certified: bool,
 }
 
 /// Something that has been proved.
@@ -39,6 +41,7 @@ impl Authority {
             hub_name,
             grants: Vec::new(),
             certificate: None,
+            is_certified: false,
         }
     }
 
@@ -132,7 +135,16 @@ impl Authority {
     }
 
     /// The peer has shown a certificate and holds its key.
-    pub(super) fn show(&mut self, certificate: CertificateFacts) {
+    pub(super) fn show(&mut self, hub: &Hub, now: Timestamp, certificate: CertificateFacts) {
+        // SDKs open a connection and attach a link when there is something to say, so that a device
+        // may have nothing else to show for long.
+        let named = certificate.common_name.as_deref().map(ClientId::parse);
+        self.is_certified = !certificate.issued_by.is_empty()
+            || named.and_then(Result::ok).is_some_and(|client| {
+                let credentials = Credentials::Certificate(&certificate);
+                hub.authenticate_client_anywhere(now, &client, credentials)
+                    .is_ok()
+            });
         self.certificate = Some(Box::new(certificate));
     }
 
@@ -146,12 +158,13 @@ impl Authority {
 
     /// Whether anything has been proved, or may be by a certificate.
     pub(super) fn has_proof(&self) -> bool {
-        self.has_grant() || self.certificate.is_some()
+        !self.grants.is_empty() || self.certificate.is_some()
     }
 
-    /// Whether anything has been proved that is still good.
-    pub(super) fn has_grant(&self) -> bool {
-        !self.grants.is_empty()
+    /// Whether anything has been proved that is still good; a certificate by itself proves something
+    /// when the hub knows it.
+    pub(super) fn is_somebody(&self) -> bool {
+        !self.grants.is_empty() || self.is_certified
     }
 
     /// Whether the peer has shown a certificate.

@@ -242,10 +242,10 @@ where
     }
 
     /// Whether the peer is somebody: by something it has proved and that is still good, or by a
-    /// client that is present. A certificate alone is anybody's; it counts by the client that it has
-    /// let in.
+    /// client that is present. A certificate that the hub does not know counts by the client that it
+    /// has let in.
     fn is_proven(&self) -> bool {
-        self.shared.authority.has_grant() || !self.shared.devices.is_empty()
+        self.shared.authority.is_somebody() || !self.shared.devices.is_empty()
     }
 
     /// A peer that has become nobody again has as long to prove something as at the beginning.
@@ -400,7 +400,9 @@ where
                 shared.handle.inspect(Hub::trust_anchors)
             })
         {
-            shared.authority.show(facts);
+            let now = shared.handle.clock().now();
+            let authority = &mut shared.authority;
+            shared.handle.inspect(|hub| authority.show(hub, now, facts));
         }
     }
 

@@ -388,6 +388,10 @@ fn unproved(
 }
 
 /// Whether a session goes on; one that the hub has ended is ended here, too.
+///
+/// Only its links are: all SDKs take that for the end and come back, with a new token if that is what
+/// it lacked. A close of the connection would be the form of `spec/amqp.md` 3, but the Node SDK then
+/// waits for ever for the answer to a detach of its own.
 fn is_live(shared: &mut Shared, session: SessionId) -> bool {
     let Some(device) = shared.devices.present.get(&session) else {
         return false;
@@ -403,18 +407,6 @@ fn is_live(shared: &mut Shared, session: SessionId) -> bool {
     }
     // The hub knows already, unless it was the mailbox that overflowed.
     goodbye(shared, session, End::Lost);
-    // Differs in form from links that are detached, not in effect: clients wait for the end of
-    // their connection to come with a new token, or to try again (`spec/amqp.md` 3).
-    let is_about_the_client = matches!(
-        code,
-        ErrorCode::ConnectionForcefullyClosedOnNewConnection
-            | ErrorCode::DeviceNotFound
-            | ErrorCode::ModuleNotFound
-            | ErrorCode::DeviceDisabled
-    );
-    if !is_about_the_client && shared.devices.present.is_empty() {
-        shared.machine.close(Some(error));
-    }
     false
 }
 

@@ -251,7 +251,7 @@ async fn a_token_that_is_renewed_in_time_keeps_the_session_and_one_that_expires_
     pass(&emulator, &mut client, 39).await;
     assert_eq!(present(&emulator).len(), 1);
     emulator.handle().advance(MINUTE).await;
-    let error = client.expect_close().await.unwrap();
+    let error = client.expect_detach(link).await.unwrap();
     assert_eq!(condition_of(&error), "amqp:unauthorized-access");
     assert_eq!(present(&emulator), []);
 }
@@ -308,6 +308,8 @@ async fn a_certificate_is_enough_without_a_token() {
     let wire = Wire::tls_as(&emulator, &issued.chain_pem, &issued.key_pem).await;
     let opened = Client::open(&emulator, wire, ClientSasl::None).await;
     let mut client = opened.unwrap().0;
+    // A device with nothing to say yet has no link.
+    emulator.handle().advance(Duration::from_secs(61)).await;
     let link = telemetry(&mut client, "d1").await;
     let sent = client.send(link, &message("x")).await;
 

@@ -4,7 +4,7 @@
 const assert = require('node:assert/strict');
 const { test } = require('node:test');
 const { Client, Message, SharedAccessSignature } = require('azure-iot-device');
-const { Amqp } = require('azure-iot-device-amqp');
+const { Amqp, AmqpWs } = require('azure-iot-device-amqp');
 const { Mqtt, MqttWs } = require('azure-iot-device-mqtt');
 const {
   Device, TRANSPORTS, connections, disconnected, drop, emulatorTime, events, hostName,
@@ -60,6 +60,20 @@ for (const transport of [Mqtt, MqttWs]) {
     assert.equal((await invoke(device.id, 'ping', {})).payload, 'pong');
     await client.sendEvent(new Message('back'));
     assert.deepEqual((await events(device.id)).map((event) => event.body), ['back']);
+  });
+}
+
+for (const transport of [Amqp, AmqpWs]) {
+  test(`a dropped device is told and comes back when it sends over ${transport.name}`, async (t) => {
+    const device = await Device.register(t);
+    const client = await present(device, transport);
+    const gone = disconnected(client);
+
+    await drop(device.id);
+
+    await gone;
+    await client.sendEvent(new Message('back'));
+    assert.deepEqual((await events(device.id)).map((event) => event.body), ['here', 'back']);
   });
 }
 
