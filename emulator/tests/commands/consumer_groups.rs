@@ -21,7 +21,7 @@ fn groups_are_made_listed_shown_and_deleted() {
 
     assert_eq!(made, shown);
     assert_eq!(names(&listed), json!(["$Default", "readers"]));
-    assert!(gone.contains("no consumer group readers"), "{gone}");
+    assert!(gone.contains("'readers' could not be found"), "{gone}");
     let left = served.json(&words("consumer-group list"));
     assert_eq!(names(&left), json!(["$Default"]));
 }
