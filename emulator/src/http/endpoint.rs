@@ -19,10 +19,11 @@ use iothub_protocol::{Error, ErrorCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
+use super::call::Caller;
 use super::control::{self, Info, Shutdown};
 use super::request_id::RequestIds;
 use super::websocket::{self, Subprotocol};
-use super::{auth, blob, error, rest};
+use super::{auth, blob, dashboard, error, rest};
 use crate::handle::HubHandle;
 use crate::transport::Peer;
 use crate::transport::websocket::Upgrade;
@@ -167,6 +168,10 @@ impl Inner {
         }
         let request = Request::from_parts(parts, body);
         let path = request.uri().path();
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        if path == "/" && reads {
+            return dashboard::page(request.method(), request.headers());
+        }
         if matches!(*request.method(), Method::HEAD | Method::OPTIONS) {
             return refused(error::wrong_verb(handle, request.method(), path));
         }
@@ -177,20 +182,33 @@ impl Inner {
             ));
         };
         match segments.as_slice() {
-            [root, ..] if root.eq_ignore_ascii_case(control::ROOT) => {
-                self.control(request, connection.shutdown.clone()).await
+            [root, below @ ..] if root.eq_ignore_ascii_case(control::ROOT) => {
+                self.control(request, below, connection).await
             }
             [root, leaf] if websocket::is_path(root, leaf) => {
                 websocket::answer(request, connection.upgrade)
             }
             _ => {
                 let (parts, body) = request.into_parts();
-                rest::answer(handle, connection.peer, &parts, &segments, body).await
+                let peer = connection.peer;
+                rest::answer(handle, Caller::Peer(peer), &parts, &segments, body).await
             }
         }
     }
 
-    async fn control(&self, request: Request<Incoming>, shutdown: CancellationToken) -> Response {
+    /// What is for the people who run the emulator; `below` is the path below the root.
+    async fn control(
+        &self,
+        request: Request<Incoming>,
+        below: &[String],
+        connection: &Connection<'_>,
+    ) -> Response {
+        if let [files, path @ ..] = below
+            && files == dashboard::FILES
+            && request.method() == Method::GET
+        {
+            return dashboard::file(request.method(), request.headers(), path);
+        }
         let (mut parts, body) = request.into_parts();
         if auth::is_cross_origin(&parts) {
             let error = Error::new(
@@ -199,7 +217,15 @@ impl Inner {
             );
             return error::refusal(&self.handle, &error, ErrorFormat::Legacy);
         }
-        parts.extensions.insert(Shutdown(shutdown));
+        if let [hub, segments @ ..] = below
+            && hub == control::HUB
+        {
+            let operator = Caller::Operator(connection.peer);
+            return rest::answer(&self.handle, operator, &parts, segments, body).await;
+        }
+        parts
+            .extensions
+            .insert(Shutdown(connection.shutdown.clone()));
         match self.control.call(Request::from_parts(parts, body)).await {
             Ok(response) => response,
             Err(never) => match never {},

@@ -4,7 +4,7 @@
 //! [`Endpoint::serve`] is the entry point: one call per connection. `route` says what a path
 //! means and `rest` who answers it: `service` does what a back end asks for, `device` what a
 //! device, `blob` what a storage client, `control` what the people who run the emulator ask for,
-//! `websocket` hands a connection over to MQTT or AMQP. Nothing here decides anything about devices: that
+//! `websocket` hands a connection over to MQTT or AMQP, `dashboard` holds the page that shows it all. Nothing here decides anything about devices: that
 //! is the hub's.
 
 mod answer;
@@ -13,6 +13,7 @@ mod blob;
 mod body;
 mod call;
 mod control;
+mod dashboard;
 mod device;
 mod endpoint;
 mod error;

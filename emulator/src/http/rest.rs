@@ -6,16 +6,15 @@ use hyper::body::Incoming;
 use iothub_protocol::Error;
 use iothub_protocol::http::ErrorFormat;
 
-use super::call::Call;
+use super::call::{Call, Caller};
 use super::route::{Miss, Route, route};
 use super::{auth, device, error, service};
 use crate::handle::HubHandle;
-use crate::transport::Peer;
 
 /// Answers a request.
 pub(super) async fn answer(
     handle: &HubHandle,
-    peer: &Peer,
+    caller: Caller<'_>,
     parts: &Parts,
     segments: &[String],
     body: Incoming,
@@ -32,7 +31,7 @@ pub(super) async fn answer(
             return error::refusal(handle, &refused, ErrorFormat::Legacy);
         }
     };
-    let call = Call::new(handle, parts, segments, peer);
+    let call = Call::new(handle, parts, segments, caller);
     let answered = match route {
         Route::Device(target, wanted) => device::perform(&call, target, wanted, body).await,
         route => service::perform(&call, route, body).await,

@@ -38,6 +38,8 @@ pub use info::{EventsStrings, Info};
 
 /// The first segment of every path of the control API.
 pub(super) const ROOT: &str = "_emulator";
+/// The segment below it under which the hub's own REST paths are answered in the operator's name.
+pub(super) const HUB: &str = "hub";
 
 /// Asks a connection to end; every request carries its own.
 #[derive(Clone)]
