@@ -80,6 +80,18 @@ pub enum StartError {
     Setting(String),
 }
 
+/// What a listener does with a connection: it has the endpoint serve it. A macro, as the endpoints
+/// take streams of any kind.
+macro_rules! serving {
+    ($endpoint:ident) => {{
+        let endpoint = $endpoint.clone();
+        move |stream, peer, stop| {
+            let endpoint = endpoint.clone();
+            async move { endpoint.serve(stream, peer, stop).await }
+        }
+    }};
+}
+
 impl Emulator {
     /// Starts an emulator; when it returns, every listener accepts.
     pub async fn start(config: Config) -> Result<Self, StartError> {
@@ -160,72 +172,35 @@ impl Emulator {
             amqp_endpoint.clone(),
         );
         let tls = certificates.server_config();
-        {
-            let endpoint = mqtt_endpoint.clone();
-            spawn(
-                &tasks,
-                "mqtts",
-                transport::tls::serve(
-                    mqtts,
-                    tls.clone(),
-                    stop.clone(),
-                    move |stream, peer, stop| {
-                        let endpoint = endpoint.clone();
-                        async move { endpoint.serve(stream, peer, stop).await }
-                    },
-                ),
-            );
-        }
+        spawn(
+            &tasks,
+            "mqtts",
+            transport::tls::serve(mqtts, tls.clone(), stop.clone(), serving!(mqtt_endpoint)),
+        );
         spawn(
             &tasks,
             "mqtt",
-            transport::tcp::serve(mqtt, stop.clone(), move |stream, peer, stop| {
-                let endpoint = mqtt_endpoint.clone();
-                async move { endpoint.serve(stream, peer, stop).await }
-            }),
+            transport::tcp::serve(mqtt, stop.clone(), serving!(mqtt_endpoint)),
         );
-        {
-            let endpoint = amqp_endpoint.clone();
-            spawn(
-                &tasks,
-                "amqps",
-                transport::tls::serve(
-                    amqps,
-                    tls.clone(),
-                    stop.clone(),
-                    move |stream, peer, stop| {
-                        let endpoint = endpoint.clone();
-                        async move { endpoint.serve(stream, peer, stop).await }
-                    },
-                ),
-            );
-        }
+        spawn(
+            &tasks,
+            "amqps",
+            transport::tls::serve(amqps, tls.clone(), stop.clone(), serving!(amqp_endpoint)),
+        );
         spawn(
             &tasks,
             "amqp",
-            transport::tcp::serve(amqp, stop.clone(), move |stream, peer, stop| {
-                let endpoint = amqp_endpoint.clone();
-                async move { endpoint.serve(stream, peer, stop).await }
-            }),
+            transport::tcp::serve(amqp, stop.clone(), serving!(amqp_endpoint)),
         );
-        {
-            let endpoint = http_endpoint.clone();
-            spawn(
-                &tasks,
-                "https",
-                transport::tls::serve(https, tls, stop.clone(), move |stream, peer, stop| {
-                    let endpoint = endpoint.clone();
-                    async move { endpoint.serve(stream, peer, stop).await }
-                }),
-            );
-        }
+        spawn(
+            &tasks,
+            "https",
+            transport::tls::serve(https, tls.clone(), stop.clone(), serving!(http_endpoint)),
+        );
         spawn(
             &tasks,
             "http",
-            transport::tcp::serve(http, stop.clone(), move |stream, peer, stop| {
-                let endpoint = http_endpoint.clone();
-                async move { endpoint.serve(stream, peer, stop).await }
-            }),
+            transport::tcp::serve(http, stop.clone(), serving!(http_endpoint)),
         );
         #[cfg(feature = "observer")]
         if let Some(bound) = observe {
@@ -242,33 +217,11 @@ impl Emulator {
                 "observe: this build has no observer bus (cargo feature `observer`)".into(),
             ));
         }
-        {
-            let (handle, stop) = (handle.clone(), stop.clone());
-            tasks.spawn(async move {
-                tokio::select! {
-                    () = handle.run_alarm() => {}
-                    () = stop.cancelled() => {}
-                }
-            });
-        }
-        {
-            let (handle, stop) = (handle.clone(), stop.clone());
-            tasks.spawn(async move {
-                tokio::select! {
-                    () = handle.run_routes() => {}
-                    () = stop.cancelled() => {}
-                }
-            });
-        }
-        {
-            let (handle, stop) = (handle.clone(), stop.clone());
-            tasks.spawn(async move {
-                tokio::select! {
-                    () = registry_jobs::run(handle) => {}
-                    () = stop.cancelled() => {}
-                }
-            });
-        }
+        let alarm = handle.clone();
+        until_stopped(&tasks, &stop, async move { alarm.run_alarm().await });
+        let routes = handle.clone();
+        until_stopped(&tasks, &stop, async move { routes.run_routes().await });
+        until_stopped(&tasks, &stop, registry_jobs::run(handle.clone()));
         info.set_ready(true);
         Ok(Self {
             handle,
@@ -488,6 +441,21 @@ fn storage_string(hostname: &str, https: u16, account: &Account) -> String {
          BlobEndpoint=https://{hostname}{port}/{name};",
         key.to_base64()
     )
+}
+
+/// Runs what has no end of its own.
+fn until_stopped(
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+    work: impl Future<Output = ()> + Send + 'static,
+) {
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        tokio::select! {
+            () = work => {}
+            () = stop.cancelled() => {}
+        }
+    });
 }
 
 fn spawn(

@@ -1,11 +1,19 @@
-//! Answers of a node that is asked by one link and answers by another (`spec/amqp.md` 3, routing).
+//! Requests to, and answers of, a node that is asked by one link and answers by another
+//! (`spec/amqp.md` 3, routing).
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
+use iothub_protocol::amqp::connection::{AcceptLink, Delivery};
+use iothub_protocol::amqp::error::condition;
 use iothub_protocol::amqp::message::AmqpMessage;
-use iothub_protocol::amqp::{Connection, LinkId};
+use iothub_protocol::amqp::performative::{Attach, Role};
+use iothub_protocol::amqp::{AmqpError, Connection, DeliveryState, LinkId};
 
+/// Requests that may wait; each is answered as it comes.
+const CREDIT: u32 = 100;
+/// Bytes of a request: a token is some hundred.
+const MAX_REQUEST: u64 = 64 * 1024;
 /// Answers that wait for credit; of who asks and never listens the oldest are forgotten.
 const MAX_WAITING: usize = 256;
 /// Bytes of them, but for the newest: what a request names comes back in its answer.
@@ -38,10 +46,45 @@ impl Answer {
     }
 }
 
+/// The request that a delivery carries, which is accepted with it; `None`: it carries none and is
+/// rejected.
+pub(super) fn request(machine: &mut Connection, delivery: Delivery) -> Option<AmqpMessage> {
+    let (state, message) = match AmqpMessage::decode(delivery.payload) {
+        Ok(message) => (DeliveryState::Accepted, Some(message)),
+        Err(error) => {
+            let error = AmqpError::new(condition::DECODE_ERROR, error.to_string());
+            (DeliveryState::Rejected(Some(error)), None)
+        }
+    };
+    machine.settle(delivery.link, delivery.id, state);
+    message
+}
+
+/// What a link that receives answers may be called in a request: its own name, or its target's.
+fn names(attach: &Attach) -> Vec<String> {
+    let target = attach.target.as_ref();
+    let address = target.and_then(|target| target.address.clone());
+    [Some(attach.name.clone()), address]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
 impl Responder {
-    /// A link now receives answers; its names are what `reply-to` may say.
-    pub(super) fn add(&mut self, link: LinkId, names: Vec<String>) {
-        self.links.push(Receiver { link, names });
+    /// Takes a link: one with requests, or one that from now on receives answers.
+    pub(super) fn accept(&mut self, machine: &mut Connection, link: LinkId, attach: &Attach) {
+        machine.accept_link(
+            link,
+            AcceptLink {
+                credit: CREDIT,
+                max_message_size: Some(MAX_REQUEST),
+                ..AcceptLink::default()
+            },
+        );
+        if attach.role == Role::Receiver {
+            let names = names(attach);
+            self.links.push(Receiver { link, names });
+        }
     }
 
     /// The link is gone.

@@ -2,21 +2,13 @@
 
 use iothub_hub::Reach;
 use iothub_protocol::Clock;
+use iothub_protocol::amqp::Value;
 use iothub_protocol::amqp::cbs::{PutToken, SAS_KINDS, response};
-use iothub_protocol::amqp::connection::{AcceptLink, Delivery};
-use iothub_protocol::amqp::error::condition;
-use iothub_protocol::amqp::message::AmqpMessage;
-use iothub_protocol::amqp::performative::{Attach, Role};
-use iothub_protocol::amqp::{AmqpError, DeliveryState, Value};
+use iothub_protocol::amqp::connection::Delivery;
 
 use super::Opening;
-use crate::amqp::devices;
 use crate::amqp::shared::{Shared, shown};
-
-/// Requests that may wait; each is answered as it comes.
-const CREDIT: u32 = 100;
-/// Bytes of a request: a token is some hundred.
-const MAX_REQUEST: u64 = 64 * 1024;
+use crate::amqp::{devices, responder};
 
 /// The node.
 pub(in crate::amqp) struct Node {}
@@ -24,34 +16,16 @@ pub(in crate::amqp) struct Node {}
 impl Node {
     /// Takes a link: one with requests, or one for answers.
     pub(super) fn open(shared: &mut Shared, opening: &Opening<'_>) -> Self {
-        shared.machine.accept_link(
-            opening.link,
-            AcceptLink {
-                credit: CREDIT,
-                max_message_size: Some(MAX_REQUEST),
-                ..AcceptLink::default()
-            },
-        );
-        if opening.attach.role == Role::Receiver {
-            shared.cbs.add(opening.link, names(opening.attach));
-        }
+        let machine = &mut shared.machine;
+        shared.cbs.accept(machine, opening.link, opening.attach);
         Self {}
     }
 
     /// A request came in.
     pub(super) async fn delivery(&mut self, shared: &mut Shared, delivery: Delivery) {
-        let message = match AmqpMessage::decode(delivery.payload) {
-            Ok(message) => message,
-            Err(error) => {
-                let error = AmqpError::new(condition::DECODE_ERROR, error.to_string());
-                let state = DeliveryState::Rejected(Some(error));
-                shared.machine.settle(delivery.link, delivery.id, state);
-                return;
-            }
+        let Some(message) = responder::request(&mut shared.machine, delivery) else {
+            return;
         };
-        shared
-            .machine
-            .settle(delivery.link, delivery.id, DeliveryState::Accepted);
         let (status, description) = match PutToken::from_message(&message) {
             Ok(request) => put(shared, &request).await,
             Err(reason) => (400, reason),
@@ -61,16 +35,6 @@ impl Node {
         let reply_to = message.properties.reply_to.as_deref();
         shared.cbs.answer(&mut shared.machine, reply_to, &answer);
     }
-}
-
-/// What a link that receives answers may be called in a request: its own name, or its target's.
-pub(super) fn names(attach: &Attach) -> Vec<String> {
-    let target = attach.target.as_ref();
-    let address = target.and_then(|target| target.address.clone());
-    [Some(attach.name.clone()), address]
-        .into_iter()
-        .flatten()
-        .collect()
 }
 
 /// Takes a token, or says why not.

@@ -3,25 +3,19 @@
 use iothub_hub::Permission;
 use iothub_protocol::Clock;
 use iothub_protocol::amqp::cbs::response;
-use iothub_protocol::amqp::connection::{AcceptLink, Delivery};
+use iothub_protocol::amqp::connection::Delivery;
 use iothub_protocol::amqp::error::condition;
 use iothub_protocol::amqp::management::{
     EventHubProperties, PartitionProperties, ReadRequest, Subject,
 };
 use iothub_protocol::amqp::message::AmqpMessage;
-use iothub_protocol::amqp::performative::Role;
-use iothub_protocol::amqp::{AmqpError, DeliveryState, Value};
+use iothub_protocol::amqp::{AmqpError, Value};
 
 use super::Opening;
-use super::cbs::names;
 use super::events::partition_id;
 use crate::amqp::authority::is_event_hub;
+use crate::amqp::responder;
 use crate::amqp::shared::Shared;
-
-/// Requests that may wait; each is answered as it comes.
-const CREDIT: u32 = 100;
-/// Bytes of a request: the token in it is some hundred.
-const MAX_REQUEST: u64 = 64 * 1024;
 
 /// The node.
 pub(in crate::amqp) struct Node {}
@@ -30,33 +24,18 @@ impl Node {
     /// Takes a link: one with requests, or one for answers. What may be asked is decided request by
     /// request, as each names its event hub.
     pub(super) fn open(shared: &mut Shared, opening: &Opening<'_>) -> Self {
-        shared.machine.accept_link(
-            opening.link,
-            AcceptLink {
-                credit: CREDIT,
-                max_message_size: Some(MAX_REQUEST),
-                ..AcceptLink::default()
-            },
-        );
-        if opening.attach.role == Role::Receiver {
-            shared.management.add(opening.link, names(opening.attach));
-        }
+        let machine = &mut shared.machine;
+        shared
+            .management
+            .accept(machine, opening.link, opening.attach);
         Self {}
     }
 
     /// A request came in.
     pub(super) fn delivery(&mut self, shared: &mut Shared, delivery: Delivery) {
-        let message = match AmqpMessage::decode(delivery.payload) {
-            Ok(message) => message,
-            Err(error) => {
-                let error = AmqpError::new(condition::DECODE_ERROR, error.to_string());
-                let state = DeliveryState::Rejected(Some(error));
-                shared.machine.settle(delivery.link, delivery.id, state);
-                return;
-            }
+        let Some(message) = responder::request(&mut shared.machine, delivery) else {
+            return;
         };
-        let state = DeliveryState::Accepted;
-        shared.machine.settle(delivery.link, delivery.id, state);
         let properties = &message.properties;
         let correlation_id = properties.message_id.clone().unwrap_or_default();
         let answer = match answer(shared, &message) {
