@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use iothub_protocol::{Clock, Timestamp};
 use tokio::sync::watch;
@@ -110,6 +110,31 @@ impl Clock for HubClock {
                 }
             }
         })
+    }
+}
+
+/// Measures how long something takes. It never goes back and cannot be stopped, whatever the hub's
+/// clock does.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Measures from now on.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this file is where the time comes from"
+    )]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// How long ago it was started.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this file is where the time comes from"
+    )]
+    pub fn elapsed(self) -> Duration {
+        self.0.elapsed()
     }
 }
 

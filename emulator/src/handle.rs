@@ -17,9 +17,9 @@ use iothub_protocol::method::{MethodRequest, MethodResponse};
 use iothub_protocol::{ClientId, Clock, Error, ErrorCode, Timestamp};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use crate::activity::{Activity, Operation, OperationKind};
+use crate::activity::{Activity, Operation, OperationKind, Record};
 use crate::blobs::{BlobSettings, Blobs};
-use crate::clock::HubClock;
+use crate::clock::{HubClock, Stopwatch};
 use crate::faults::FaultPlan;
 use crate::mailbox::{Mailbox, Step};
 use crate::routes::{Failures, Sink};
@@ -112,6 +112,8 @@ pub struct Presence {
 /// Cancels a call when its caller goes away.
 struct CallGuard<'a> {
     handle: &'a HubHandle,
+    operation: Operation<'a>,
+    took: Stopwatch,
     id: Option<CallId>,
 }
 
@@ -241,15 +243,14 @@ impl HubHandle {
 
     /// Ends a session whose connection is over.
     pub fn disconnect(&self, session: SessionId, client: &ClientId, end: End) {
+        let took = Stopwatch::start();
         let result = self.apply(|core, cx| {
             core.hub.disconnect(cx, session, end);
             core.mailboxes.remove(&session);
             Ok(())
         });
-        let refusal = result.as_ref().err();
-        self.inner
-            .activity
-            .record(OperationKind::Disconnect.on(client), refusal);
+        let operation = OperationKind::Disconnect.on(client);
+        self.record(operation, took, result.as_ref().err());
     }
 
     /// Calls a method and waits for its end. When the future is dropped, the call is cancelled.
@@ -289,18 +290,27 @@ impl HubHandle {
             None => operation,
             Some(unit) => operation.weighing(Load::of_method(unit, size)),
         };
-        let (answer, id) = self
-            .perform(operation, |core, cx| {
+        let took = Stopwatch::start();
+        let sent = self
+            .attempt(operation, |core, cx| {
                 let caller = authenticate(&mut core.hub, cx.now())?;
                 let id = core.hub.invoke_method(cx, &caller, client, request)?;
                 let (sender, receiver) = oneshot::channel();
                 core.callers.insert(id, sender);
                 Ok((receiver, id))
             })
-            .await
-            .map(|((receiver, id), _)| (receiver, id))?;
+            .await;
+        let (answer, id) = match sent {
+            Ok((sent, _)) => sent,
+            Err(refused) => {
+                self.record(operation, took, Some(&refused));
+                return Err(refused);
+            }
+        };
         let mut guard = CallGuard {
             handle: self,
+            operation,
+            took,
             id: Some(id),
         };
         let result = answer.await.unwrap_or_else(|_| {
@@ -310,9 +320,7 @@ impl HubHandle {
             ))
         });
         guard.id = None;
-        if let Err(error) = &result {
-            self.inner.activity.record(operation, Some(error));
-        }
+        self.record(operation, took, result.as_ref().err());
         result
     }
 
@@ -545,6 +553,31 @@ impl HubHandle {
         operation: Operation<'_>,
         f: impl FnOnce(&mut Core, &mut Cx<'_>) -> Result<R, Error>,
     ) -> Result<(R, Step), Error> {
+        let took = Stopwatch::start();
+        let result = self.attempt(operation, f).await;
+        self.record(operation, took, result.as_ref().err());
+        result
+    }
+
+    /// Tells of the end of an operation; whoever wants to know of operations is told here.
+    fn record(&self, operation: Operation<'_>, took: Stopwatch, refusal: Option<&Error>) {
+        let record = Record {
+            at: self.inner.clock.now(),
+            kind: operation.kind,
+            client: operation.client,
+            items: operation.items,
+            elapsed: took.elapsed(),
+            refusal,
+        };
+        self.inner.activity.record(&record);
+    }
+
+    /// An operation without its record.
+    async fn attempt<R>(
+        &self,
+        operation: Operation<'_>,
+        f: impl FnOnce(&mut Core, &mut Cx<'_>) -> Result<R, Error>,
+    ) -> Result<(R, Step), Error> {
         let result = match self.admit(operation).await {
             Ok(()) => match self.apply(|core, cx| metered(core, cx, operation, f)) {
                 Ok((reply, step, None)) => Ok((reply, step)),
@@ -561,7 +594,6 @@ impl HubHandle {
             // Boxed: hardly any operation waits here, and none carries the room for it.
             Box::pin(self.inner.routes.written(*step)).await;
         }
-        self.inner.activity.record(operation, result.as_ref().err());
         result
     }
 
@@ -865,6 +897,8 @@ impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
             self.handle.cancel_call(id);
+            let gone = Error::new(ErrorCode::RequestCanceled, "the caller has gone away");
+            self.handle.record(self.operation, self.took, Some(&gone));
         }
     }
 }

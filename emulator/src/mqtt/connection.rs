@@ -574,7 +574,7 @@ where
         let messages = std::mem::take(&mut self.batch.messages);
         let session = self.admitted.id;
         let client = self.admitted.session.client();
-        let operation = OperationKind::SendTelemetry.on(client);
+        let operation = OperationKind::SendTelemetry.on(client).of(messages.len());
         let operation = match self.handle.message_size() {
             None => operation,
             Some(unit) => {
@@ -605,9 +605,10 @@ where
         let client = self.admitted.session.client();
         let settled = self
             .handle
-            .call_at(OperationKind::SettleC2d.on(client), |hub, cx| {
-                hub.acknowledge_c2d(cx, session, &locks, Settlement::Complete)
-            })
+            .call_at(
+                OperationKind::SettleC2d.on(client).of(locks.len()),
+                |hub, cx| hub.acknowledge_c2d(cx, session, &locks, Settlement::Complete),
+            )
             .await;
         let step = self.step_of(settled.map(|(_, step)| step))?;
         self.drain_mailbox(step);

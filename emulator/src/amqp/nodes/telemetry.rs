@@ -162,7 +162,7 @@ pub(in crate::amqp) async fn store(shared: &mut Shared, session: SessionId) {
         arena: _,
     } = std::mem::take(&mut device.telemetry);
     let client = device.client.clone();
-    let operation = OperationKind::SendTelemetry.on(&client);
+    let operation = OperationKind::SendTelemetry.on(&client).of(messages.len());
     let operation = match shared.handle.message_size() {
         None => operation,
         Some(unit) => {

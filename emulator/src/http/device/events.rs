@@ -24,7 +24,9 @@ pub(super) async fn send(
         .read(body, MAX_TELEMETRY_SIZE)
         .await
         .and_then(|body| messages(call, body));
-    let operation = OperationKind::SendTelemetry.on(client);
+    let operation = OperationKind::SendTelemetry
+        .on(client)
+        .of(messages.as_ref().map_or(1, Vec::len));
     let operation = match (call.handle().message_size(), &messages) {
         (Some(unit), Ok(messages)) => {
             let sizes = messages.iter().map(Message::size);

@@ -1,10 +1,6 @@
-//! One record per operation: the log line and the counters.
+//! The operations of the hub by name.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
-
-use iothub_protocol::{ClientId, Error};
+use iothub_protocol::ClientId;
 
 use crate::throttling::Load;
 
@@ -96,22 +92,11 @@ pub struct Operation<'a> {
     pub kind: OperationKind,
     /// The device or module, where it is about one.
     pub client: Option<&'a ClientId>,
+    /// How many things it is about: the messages of a burst; otherwise one.
+    pub items: u64,
     /// How much of throttles and quotas it takes.
     pub load: Load,
 }
-
-/// Counts operations and what was asked for and is not emulated.
-#[derive(Debug)]
-pub struct Activity {
-    succeeded: Vec<AtomicU64>,
-    refused: Vec<AtomicU64>,
-    /// Guards the counts of things that are not emulated; held for one addition.
-    not_emulated: Mutex<BTreeMap<String, u64>>,
-}
-
-/// Distinct things that are not emulated are counted up to this many, so that a hostile peer
-/// cannot fill the memory with invented paths.
-const NOT_EMULATED_CAPACITY: usize = 1000;
 
 impl OperationKind {
     /// The operation with this name, ignoring case.
@@ -127,6 +112,7 @@ impl OperationKind {
         Operation {
             kind: self,
             client: None,
+            items: 1,
             load: Load::ONE,
         }
     }
@@ -136,75 +122,19 @@ impl OperationKind {
         Operation {
             kind: self,
             client: Some(client),
+            items: 1,
             load: Load::ONE,
         }
     }
 }
 
-impl Default for Activity {
-    fn default() -> Self {
-        let zeros = || {
-            OperationKind::ALL
-                .iter()
-                .map(|_| AtomicU64::new(0))
-                .collect()
-        };
+impl Operation<'_> {
+    /// This operation, when it is about so many things.
+    #[must_use]
+    pub fn of(self, items: usize) -> Self {
         Self {
-            succeeded: zeros(),
-            refused: zeros(),
-            not_emulated: Mutex::default(),
+            items: items as u64,
+            ..self
         }
     }
-}
-
-impl Activity {
-    /// Records the end of an operation.
-    pub(crate) fn record(&self, operation: Operation<'_>, refusal: Option<&Error>) {
-        let counters = if refusal.is_none() {
-            &self.succeeded
-        } else {
-            &self.refused
-        };
-        counters[operation.kind as usize].fetch_add(1, Ordering::Relaxed);
-        let name = operation.kind.name();
-        let client = operation.client.map(tracing::field::display);
-        match refusal {
-            None => tracing::debug!(operation = name, client, "done"),
-            Some(error) => tracing::info!(operation = name, client, %error, "refused"),
-        }
-    }
-
-    /// Records that something was asked for that is not emulated.
-    pub fn record_not_emulated(&self, what: &str) {
-        tracing::warn!("not emulated: {what}");
-        let mut counts = lock(&self.not_emulated);
-        if let Some(count) = counts.get_mut(what) {
-            *count += 1;
-        } else if counts.len() < NOT_EMULATED_CAPACITY {
-            counts.insert(what.to_owned(), 1);
-        }
-    }
-
-    /// What was asked for and is not emulated, with how often.
-    pub fn not_emulated(&self) -> BTreeMap<String, u64> {
-        lock(&self.not_emulated).clone()
-    }
-
-    /// How often each operation succeeded and was refused.
-    pub fn counts(&self) -> impl Iterator<Item = (OperationKind, u64, u64)> + '_ {
-        OperationKind::ALL.iter().map(|&kind| {
-            let index = kind as usize;
-            (
-                kind,
-                self.succeeded[index].load(Ordering::Relaxed),
-                self.refused[index].load(Ordering::Relaxed),
-            )
-        })
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
 }

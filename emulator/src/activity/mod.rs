@@ -1,0 +1,298 @@
+//! One record per operation, and what it feeds: the log line, the counters, the latencies, the
+//! ranking.
+
+mod histogram;
+mod operations;
+mod ranking;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use iothub_protocol::{ClientId, Error, ErrorCode, Timestamp};
+
+use histogram::Histogram;
+pub use histogram::{BOUNDS, Latencies};
+pub use operations::{Operation, OperationKind};
+use ranking::Rankings;
+pub use ranking::{Busy, Ranked, Slow, Watch};
+
+/// An operation that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// When it ended, by the hub's clock.
+    pub at: Timestamp,
+    /// Which operation.
+    pub kind: OperationKind,
+    /// The device or module, where it was about one.
+    pub client: Option<&'a ClientId>,
+    /// How many things it was about: the messages of a burst; otherwise one.
+    pub items: u64,
+    /// How long it took, by a clock that nobody can stop: waiting for a fault, a throttle, a disk
+    /// and the device included.
+    pub elapsed: Duration,
+    /// Why it was refused, if it was.
+    pub refusal: Option<&'a Error>,
+}
+
+/// Counts operations and what was asked for and is not emulated.
+#[derive(Debug)]
+pub struct Activity {
+    /// By the number of the operation.
+    meters: Vec<Meter>,
+    /// Guards what was refused and why; held for one addition.
+    refusals: Mutex<Refusals>,
+    /// Guards the counts of things that are not emulated; held for one addition.
+    not_emulated: Mutex<BTreeMap<String, u64>>,
+    rankings: Rankings,
+}
+
+/// What happened to one operation so far.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tally {
+    /// Which operation.
+    pub kind: OperationKind,
+    /// How often it went through.
+    pub succeeded: u64,
+    /// How often it was refused.
+    pub refused: u64,
+    /// How many things those that went through were about, such as messages.
+    pub items: u64,
+    /// How long it took, refused or not.
+    pub latencies: Latencies,
+}
+
+/// A refusal that is remembered for people.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// When, by the hub's clock.
+    pub at: Timestamp,
+    /// Which operation.
+    pub kind: OperationKind,
+    /// The device or module, where it was about one.
+    pub client: Option<ClientId>,
+    /// What was answered.
+    pub code: ErrorCode,
+    /// Why; at most 200 characters.
+    pub detail: String,
+}
+
+/// Only what hardly ever changes is behind a lock: an operation that goes through touches two
+/// numbers here, a burst three.
+#[derive(Debug, Default)]
+struct Meter {
+    latency: Histogram,
+    refused: AtomicU64,
+    /// What operations that went through were about beyond one each.
+    further_items: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Refusals {
+    by_code: BTreeMap<(OperationKind, ErrorCode), u64>,
+    last: VecDeque<Refusal>,
+}
+
+/// Distinct things that are not emulated are counted up to this many, so that a hostile peer
+/// cannot fill the memory with invented paths.
+const NOT_EMULATED_CAPACITY: usize = 1000;
+/// How many refusals are remembered.
+const LAST_REFUSALS: usize = 20;
+/// Characters of a refusal that are remembered.
+const DETAIL_LIMIT: usize = 200;
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self {
+            meters: OperationKind::ALL
+                .iter()
+                .map(|_| Meter::default())
+                .collect(),
+            refusals: Mutex::default(),
+            not_emulated: Mutex::default(),
+            rankings: Rankings::default(),
+        }
+    }
+}
+
+impl Activity {
+    /// Takes the record of an operation in.
+    pub(crate) fn record(&self, record: &Record<'_>) {
+        let meter = &self.meters[record.kind as usize];
+        meter.latency.record(record.elapsed);
+        match record.refusal {
+            None if record.items > 1 => {
+                let further = record.items - 1;
+                meter.further_items.fetch_add(further, Ordering::Relaxed);
+            }
+            None => {}
+            Some(error) => {
+                meter.refused.fetch_add(1, Ordering::Relaxed);
+                lock(&self.refusals).push(record, error);
+            }
+        }
+        self.rankings.record(record);
+        log(record);
+    }
+
+    /// Records that something was asked for that is not emulated.
+    pub fn record_not_emulated(&self, what: &str) {
+        tracing::warn!("not emulated: {what}");
+        let mut counts = lock(&self.not_emulated);
+        if let Some(count) = counts.get_mut(what) {
+            *count += 1;
+        } else if counts.len() < NOT_EMULATED_CAPACITY {
+            counts.insert(what.to_owned(), 1);
+        }
+    }
+
+    /// What was asked for and is not emulated, with how often.
+    pub fn not_emulated(&self) -> BTreeMap<String, u64> {
+        lock(&self.not_emulated).clone()
+    }
+
+    /// How often each operation succeeded and was refused.
+    pub fn counts(&self) -> impl Iterator<Item = (OperationKind, u64, u64)> + '_ {
+        self.tallies()
+            .map(|tally| (tally.kind, tally.succeeded, tally.refused))
+    }
+
+    /// What happened to each operation.
+    pub fn tallies(&self) -> impl Iterator<Item = Tally> + '_ {
+        let all = OperationKind::ALL.iter().zip(&self.meters);
+        all.map(|(&kind, meter)| {
+            // Read first, so that what is recorded meanwhile is not more than there was.
+            let refused = meter.refused.load(Ordering::Relaxed);
+            let further = meter.further_items.load(Ordering::Relaxed);
+            let latencies = meter.latency.read();
+            let succeeded = latencies.count().saturating_sub(refused);
+            Tally {
+                kind,
+                succeeded,
+                refused,
+                items: succeeded + further,
+                latencies,
+            }
+        })
+    }
+
+    /// How often each operation was refused, by what was answered.
+    pub fn refusals(&self) -> BTreeMap<(OperationKind, ErrorCode), u64> {
+        lock(&self.refusals).by_code.clone()
+    }
+
+    /// The newest refusals, the oldest of them first.
+    pub fn last_refusals(&self) -> Vec<Refusal> {
+        lock(&self.refusals).last.iter().cloned().collect()
+    }
+
+    /// Ranks clients and operations from now on, until the watch is dropped.
+    pub fn watch(&self) -> Watch {
+        self.rankings.watch()
+    }
+}
+
+impl Refusals {
+    fn push(&mut self, record: &Record<'_>, error: &Error) {
+        *self.by_code.entry((record.kind, error.code)).or_default() += 1;
+        if self.last.len() == LAST_REFUSALS {
+            self.last.pop_front();
+        }
+        self.last.push_back(Refusal {
+            at: record.at,
+            kind: record.kind,
+            client: record.client.cloned(),
+            code: error.code,
+            detail: error.message().chars().take(DETAIL_LIMIT).collect(),
+        });
+    }
+}
+
+/// The log line of an operation.
+fn log(record: &Record<'_>) {
+    let operation = record.kind.name();
+    let client = record.client.map(tracing::field::display);
+    let items = record.items;
+    match record.refusal {
+        None => {
+            let elapsed_us = microseconds(record.elapsed);
+            tracing::debug!(operation, client, items, elapsed_us, "done");
+        }
+        Some(error) => {
+            let elapsed_us = microseconds(record.elapsed);
+            tracing::info!(operation, client, elapsed_us, %error, "refused");
+        }
+    }
+}
+
+/// Whole microseconds, as people and dashboards read them.
+pub(crate) fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(kind: OperationKind, refusal: Option<&Error>) -> Record<'_> {
+        Record {
+            at: Timestamp::UNIX_EPOCH,
+            kind,
+            client: None,
+            items: 1,
+            elapsed: Duration::from_micros(15),
+            refusal,
+        }
+    }
+
+    fn tally(activity: &Activity, kind: OperationKind) -> Tally {
+        let found = activity.tallies().find(|tally| tally.kind == kind);
+        found.unwrap()
+    }
+
+    #[test]
+    fn an_operation_counts_once_with_all_that_it_was_about() {
+        let activity = Activity::default();
+        let burst = Record {
+            items: 64,
+            ..record(OperationKind::SendTelemetry, None)
+        };
+
+        activity.record(&burst);
+        activity.record(&record(OperationKind::SendTelemetry, None));
+
+        let tally = tally(&activity, OperationKind::SendTelemetry);
+        assert_eq!((tally.succeeded, tally.refused, tally.items), (2, 0, 65));
+        assert_eq!(tally.latencies.count(), 2);
+    }
+
+    #[test]
+    fn refusals_are_counted_by_code_and_the_last_ones_remembered() {
+        let activity = Activity::default();
+        let long = "x".repeat(1000);
+        let error = Error::new(ErrorCode::DeviceNotOnline, long);
+
+        for _ in 0..30 {
+            activity.record(&record(OperationKind::InvokeMethod, Some(&error)));
+        }
+
+        let counted = activity.refusals();
+        let key = (OperationKind::InvokeMethod, ErrorCode::DeviceNotOnline);
+        assert_eq!(counted.get(&key), Some(&30));
+        let last = activity.last_refusals();
+        assert_eq!(last.len(), LAST_REFUSALS);
+        assert!(
+            last.iter()
+                .all(|refusal| refusal.detail.len() == DETAIL_LIMIT)
+        );
+        let tally = tally(&activity, OperationKind::InvokeMethod);
+        assert_eq!((tally.succeeded, tally.refused, tally.items), (0, 30, 0));
+    }
+}
