@@ -144,6 +144,12 @@ pub(crate) async fn pause() {
     real_sleep(Duration::from_millis(1)).await;
 }
 
+/// So long by the system's time, whatever the hub's clock does: what a stream to an onlooker rests
+/// between two pieces.
+pub(crate) async fn rest(duration: Duration) {
+    real_sleep(duration).await;
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "this file is where the time comes from"

@@ -6,7 +6,9 @@
 //     window: 120_000,        // ms shown; null: all points
 //     capacity: 600,          // points kept
 //     area: true,             // fills below a single line
+//     join: false,            // true: a missing value is no gap (lines that have points in turn)
 //     height: 160,
+//     zero: true,             // the axis begins at zero; false: where the values are
 //   });
 //   chart.push(Date.parse(iso), { rate: 12.5 });   // a missing key is a gap
 //   chart.set([{ at, values }, …]); chart.clear();
@@ -29,7 +31,7 @@ class LineChart extends HTMLElement {
   #scheme = matchMedia('(prefers-color-scheme: dark)');
 
   configure(options) {
-    this.#options = { window: 120_000, capacity: 600, height: 160, area: true, format: String, ...options };
+    this.#options = { window: 120_000, capacity: 600, height: 160, area: true, zero: true, format: String, ...options };
     const values = this.#options.series.map(() => h('b', null, '–'));
     const legend = h('div', { class: 'chart-legend' }, this.#options.series.map((one, index) => h('span', { class: `series s${(index % 6) + 1}` },
       h('i', { 'aria-hidden': 'true' }), one.label, ' ', values[index])), h('span', { class: 'chart-at muted' }));
@@ -113,14 +115,21 @@ class LineChart extends HTMLElement {
     this.#draw();
   }
 
+  /** What a line shows at a point: with `join`, what it had last. */
+  #valueAt(read, key, points) {
+    if (!this.#options.join || Number.isFinite(read?.values[key])) return read?.values[key];
+    const before = points.findLast((point) => point.at <= (read?.at ?? 0) && Number.isFinite(point.values[key]));
+    return before?.values[key];
+  }
+
   #paint() {
     const { canvas, values, at, swatches } = this.#parts;
-    const { series, format, label, area } = this.#options;
+    const { series, format, label, area, join, zero } = this.#options;
     const points = this.#shown;
     if (this.#cursor && !points.includes(this.#cursor)) this.#cursor = null;
     const read = this.#cursor ?? points.at(-1);
     series.forEach((one, index) => {
-      const value = read?.values[one.key];
+      const value = this.#valueAt(read, one.key, points);
       values[index].textContent = Number.isFinite(value) ? format(value) : '–';
     });
     at.textContent = this.#cursor ? new Date(this.#cursor.at).toLocaleTimeString('en-GB') : '';
@@ -141,7 +150,7 @@ class LineChart extends HTMLElement {
     const line = style.borderTopColor;
 
     const [from, to] = this.#range(points);
-    const [low, high, step] = scale(points, series);
+    const [low, high, step] = scale(points, series, zero);
     const x = (time) => LEFT + ((time - from) / (to - from)) * (width - 2 * LEFT);
     const y = (value) => TOP + (1 - (value - low) / (high - low)) * (height - TOP - BOTTOM);
     pen.font = `11px ${style.fontFamily}`;
@@ -154,11 +163,6 @@ class LineChart extends HTMLElement {
       pen.moveTo(0, place);
       pen.lineTo(width, place);
       pen.stroke();
-      if (tick > low) {
-        pen.fillStyle = ink;
-        pen.textAlign = 'left';
-        pen.fillText(format(tick), 2, place + 12);
-      }
     }
     if (points.length > 0) {
       pen.fillStyle = ink;
@@ -174,7 +178,7 @@ class LineChart extends HTMLElement {
     pen.lineJoin = 'round';
     series.forEach((one, index) => {
       const colour = getComputedStyle(swatches[index]).color;
-      for (const run of runs(points, one.key)) {
+      for (const run of runs(points, one.key, join)) {
         pen.beginPath();
         run.forEach((point, i) => (i ? pen.lineTo : pen.moveTo).call(pen, x(point.at), y(point.values[one.key])));
         pen.strokeStyle = colour;
@@ -211,11 +215,21 @@ class LineChart extends HTMLElement {
       pen.globalAlpha = 1;
     }
     pen.restore();
+    // Above the lines, and set off from them.
+    pen.textAlign = 'left';
+    pen.lineWidth = 3;
+    pen.strokeStyle = style.backgroundColor;
+    pen.fillStyle = ink;
+    for (let tick = low + step; tick <= high + step / 2; tick += step) {
+      const place = Math.round(y(tick)) + 12;
+      pen.strokeText(format(tick), 2, place);
+      pen.fillText(format(tick), 2, place);
+    }
   }
 }
 
 /** Round bounds and a step that makes two to five lines. */
-function scale(points, series) {
+function scale(points, series, zero) {
   let low = 0;
   let high = 0;
   let lowest = Infinity;
@@ -229,7 +243,7 @@ function scale(points, series) {
     }
   }
   // Values far from zero that differ little, such as temperatures, get the whole height.
-  if (lowest > 0 && high - lowest < high * 0.4 && high > lowest) low = lowest;
+  if (!zero && lowest > 0 && high - lowest < high * 0.4 && high > lowest) low = lowest;
   if (high === low) high = low + 1;
   const rough = (high - low) / 3;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -238,12 +252,12 @@ function scale(points, series) {
 }
 
 /** The stretches of points that have a value. */
-function runs(points, key) {
+function runs(points, key, join) {
   const all = [];
   let run = [];
   for (const point of points) {
     if (Number.isFinite(point.values[key])) run.push(point);
-    else if (run.length) {
+    else if (run.length && !join) {
       all.push(run);
       run = [];
     }

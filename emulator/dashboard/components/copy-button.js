@@ -24,7 +24,7 @@ export function copyButton(source, label = 'Copy', name = '') {
 /** A value that is shown only when asked for. */
 export function secret(value, name) {
   const text = h('code', { class: 'value' });
-  const toggle = h('button', { type: 'button', onclick: () => put(!shown) });
+  const toggle = h('button', { type: 'button', class: 'copy', onclick: () => put(!shown) });
   let shown = false;
   function put(next) {
     shown = next;

@@ -9,6 +9,7 @@
 //                 class: 'mono', head: node }],         // `head` instead of the label
 //     fetch: async (offset, count, signal) => rows,     // a page; may answer fewer rows
 //     pageSize: 100,
+//     rowAt: (index) => row,                            // instead of `fetch`: rows that are in memory
 //     onActivate: (row, index) => …,                    // Enter, or a click on the row
 //     onToggle: (row, index) => …,                      // the space key, for selections
 //     rowClass: (row) => '',                            // `selected` has a look of its own
@@ -18,6 +19,7 @@
 //   list.count = 1_000_000;    // how many rows there are; does not forget pages
 //   list.refresh();            // forgets pages and fetches what is visible again (rows stay meanwhile)
 //   list.redraw();             // draws the visible rows again from what is known
+//   list.shift(n);             // n rows were put in front: what is in sight stays, unless at the top
 //   list.show(index);          // scrolls there and makes it the current row
 // The list fills the height of its place (give it one: `.fill`, or a height).
 // Keys: arrows, Page Up and Down, Home, End, Enter, Space. Links in cells want tabIndex -1.
@@ -28,6 +30,8 @@
 import { h, replace, uid } from '../lib/html.js';
 
 const MAX = 6_000_000;
+/** Height of the head, as in the style sheet. */
+const HEAD = 32;
 const OVERSCAN = 4;
 const KEPT_PAGES = 40;
 /** A page must be in sight this long before it is asked for: dragging past it costs nothing. */
@@ -78,7 +82,7 @@ class VirtualList extends HTMLElement {
   set count(value) {
     this.#count = value;
     this.#current = Math.max(0, Math.min(this.#current, value - 1));
-    this.setAttribute('aria-rowcount', value + 1);
+    this.#parts?.scroller.setAttribute('aria-rowcount', value + 1);
     this.#measure();
     this.#moveTo(this.#top);
     this.#schedule();
@@ -91,7 +95,8 @@ class VirtualList extends HTMLElement {
 
   /** A row if it is known. */
   row(index) {
-    const { pageSize } = this.#options;
+    const { pageSize, rowAt } = this.#options;
+    if (rowAt) return rowAt(index);
     return this.#pages.get(Math.floor(index / pageSize))?.rows[index % pageSize];
   }
 
@@ -104,6 +109,12 @@ class VirtualList extends HTMLElement {
   redraw() {
     for (const row of this.#rows.values()) row.drawn = undefined;
     this.#schedule();
+  }
+
+  shift(rows) {
+    if (this.#top < 1) return;
+    this.#current = Math.max(0, Math.min(this.#current + rows, this.#count - 1));
+    this.#moveTo(this.#top + rows * this.#options.rowHeight);
   }
 
   show(index) {
@@ -122,13 +133,11 @@ class VirtualList extends HTMLElement {
       columns.map((column) => h('div', { role: 'columnheader', class: this.#cellClass(column) }, column.head ?? column.label)));
     const layer = h('div', { class: 'vl-layer', role: 'presentation' });
     const space = h('div', { class: 'vl-space', role: 'presentation' }, layer);
-    const scroller = h('div', { class: 'vl-scroller', role: 'rowgroup', tabIndex: 0, 'aria-label': label }, space);
+    const scroller = h('div', {
+      class: 'vl-scroller', role: 'grid', tabIndex: 0, 'aria-label': label, 'aria-rowcount': this.#count + 1, 'aria-colcount': columns.length,
+    }, head, space);
     const nothing = h('div', { class: 'vl-empty', hidden: true }, empty ?? 'Nothing here.');
-    this.setAttribute('role', 'grid');
-    this.setAttribute('aria-label', label);
-    this.setAttribute('aria-rowcount', this.#count + 1);
-    this.setAttribute('aria-colcount', columns.length);
-    replace(this, h('div', { role: 'rowgroup', class: 'vl-headgroup' }, head), scroller, nothing);
+    replace(this, scroller, nothing);
     this.#rows.clear();
     this.#parts = { scroller, space, layer, nothing };
     scroller.addEventListener('scroll', () => this.#scrolled(), { passive: true });
@@ -150,7 +159,7 @@ class VirtualList extends HTMLElement {
   }
 
   get #height() {
-    return this.#parts.scroller.clientHeight;
+    return Math.max(0, this.#parts.scroller.clientHeight - HEAD);
   }
 
   get #scaled() {
@@ -231,7 +240,7 @@ class VirtualList extends HTMLElement {
   }
 
   #click(event) {
-    const node = event.target.closest('.vl-row');
+    const node = event.target.closest('.vl-layer .vl-row');
     if (!node) return;
     this.#current = Number(node.getAttribute('aria-rowindex')) - 2;
     this.#mark();
@@ -291,7 +300,7 @@ class VirtualList extends HTMLElement {
     }
     for (const row of spare) row.node.remove();
     this.#mark();
-    this.#want(first, end);
+    if (!this.#options.rowAt) this.#want(first, end);
   }
 
   #newRow() {

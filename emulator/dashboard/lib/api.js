@@ -3,7 +3,8 @@
 //   await get('/info')                                   // below /_emulator, parsed JSON
 //   await send('POST', '/clock/advance', { seconds: 60 })
 //   const { body, headers, status } = await hub('GET', '/devices/d1', null, { 'If-Match': '*' })
-//   await post('/devices/query', …)                      // see `hub`: it also takes { signal }
+//   await lines('/events?max=100')                       // JSON lines, as an array
+// The last argument of each may be { signal }.
 //
 // A failure is an ApiError{status, code, message}; status 0 means that the emulator did not answer.
 // 401 asks the person for the administrator's token and then tries again.
@@ -33,6 +34,12 @@ export async function get(path, { signal } = {}) {
   return (await request('GET', ROOT + path, null, {}, signal)).body;
 }
 
+/** GET of JSON lines, as an array. */
+export async function lines(path, { signal } = {}) {
+  const { body } = await request('GET', ROOT + path, null, { accept: 'application/x-ndjson' }, signal, true);
+  return body.split('\n').filter(Boolean).map((line) => JSON.parse(line));
+}
+
 /** Any other request to the control API; `body` goes as JSON unless it is text. */
 export async function send(method, path, body, headers, { signal } = {}) {
   return (await request(method, ROOT + path, body, headers, signal)).body;
@@ -48,7 +55,7 @@ export function isAbort(error) {
   return error?.name === 'AbortError';
 }
 
-async function request(method, path, body, headers = {}, signal = undefined) {
+async function request(method, path, body, headers = {}, signal = undefined, raw = false) {
   const init = { method, headers: { accept: 'application/json', ...headers }, signal };
   if (body !== null && body !== undefined) {
     const text = typeof body === 'string' || body instanceof Blob || ArrayBuffer.isView(body);
@@ -62,7 +69,7 @@ async function request(method, path, body, headers = {}, signal = undefined) {
       await hooks.unauthorized();
       continue;
     }
-    const parsed = await parse(response);
+    const parsed = raw && response.ok ? await response.text() : await parse(response);
     if (!response.ok) throw refusal(response, parsed);
     return { body: parsed, headers: response.headers, status: response.status };
   }

@@ -182,6 +182,8 @@ async fn wishes_that_make_no_sense_are_refused() {
         "?max=many",
         "?device=a%20b",
         "?follow=perhaps",
+        "?sample=0",
+        "?sample=1000000",
     ] {
         let reply = hub.control(&format!("GET events{query}"), "").await;
         assert!(
@@ -295,4 +297,65 @@ async fn server_sent_events_resume_where_they_were() {
         "{chunk}"
     );
     assert_eq!(chunk.matches("data: ").count(), 1);
+}
+
+#[tokio::test]
+async fn reading_begins_at_a_time() {
+    let (hub, devices) = fixture().await;
+    send(&hub, &devices, 0..6).await;
+    let all = lines(&hub, "").await;
+
+    let third = all[2]["enqueuedTime"].as_str().unwrap();
+    let from_third = lines(&hub, &format!("?from={third}")).await;
+
+    assert_eq!(bodies(&from_third), ["2", "3", "4", "5"]);
+    assert_eq!(bodies(&lines(&hub, "?from=2020-01-01T00:00:00Z").await).len(), 6);
+    assert_eq!(bodies(&lines(&hub, "?from=2100-01-01T00:00:00Z").await).len(), 0);
+}
+
+#[tokio::test]
+async fn a_sample_is_the_newest_and_tells_what_was_skipped() {
+    let (hub, devices) = fixture().await;
+    send(&hub, &devices, 0..9).await;
+
+    let of_all = lines(&hub, "?from=earliest&sample=10").await;
+    let second = devices[1].client.to_string();
+    let of_one = lines(&hub, &format!("?from=earliest&device={second}&sample=1")).await;
+    let of_few = lines(&hub, "?from=earliest&sample=100").await;
+
+    assert_eq!(of_all[0], json!({"skipped": 7}));
+    assert_eq!(bodies(&of_all[1..]), ["7", "8"]);
+    assert_eq!(of_one[0], json!({"skipped": 3}));
+    assert_eq!(bodies(&of_one[1..]), ["7"]);
+    assert_eq!(bodies(&of_few).len(), 9);
+}
+
+#[tokio::test]
+async fn a_follower_of_a_sample_is_told_what_it_missed() {
+    let (hub, devices) = fixture().await;
+    let accept = "Accept: text/event-stream\r\n";
+    let (mut client, _, served) = open(&hub, "?from=latest&sample=25", accept).await;
+
+    send(&hub, &devices, 0..1).await;
+    assert!(client.chunk().await.unwrap().contains(r#""body":"0""#));
+    // Within the rest after the first piece, or spread over several: none is lost unnoticed.
+    send(&hub, &devices, 1..40).await;
+    let (mut seen, mut skipped) = (0, 0);
+    while seen + skipped < 39 {
+        for line in client.chunk().await.unwrap().lines() {
+            let Some(data) = line.strip_prefix("data: ") else {
+                continue;
+            };
+            let data: Value = serde_json::from_str(data).unwrap();
+            match data["skipped"].as_u64() {
+                Some(count) => skipped += count,
+                None => seen += 1,
+            }
+        }
+    }
+    assert_eq!(seen + skipped, 39);
+    hub.stop.cancel();
+
+    assert_eq!(client.chunk().await, None);
+    served.await.unwrap();
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use iothub_hub::{Event, PartitionId};
-use iothub_protocol::{DeviceId, Error};
+use iothub_protocol::{DeviceId, Error, Timestamp};
 
 use super::cursor::Cursor;
 use crate::handle::HubHandle;
@@ -108,6 +108,30 @@ impl EventLog {
         Ok(None)
     }
 
+    /// Passes over what is older than the last `keep` events up to the end, and tells how many
+    /// those are. Only where all events are wanted: otherwise they have to be looked at.
+    pub(super) fn skip_to_last(&mut self, keep: u64) -> u64 {
+        let left = |next: &u64, end: &u64| end.saturating_sub(*next);
+        let places = || self.next.0.iter().zip(&self.ends);
+        let total: u64 = places().map(|(next, end)| left(next, end)).sum();
+        if self.filter.device.is_some() || total <= keep {
+            return 0;
+        }
+        let mut kept = 0;
+        for (partition, end) in self.ends.iter().enumerate() {
+            let next = &mut self.next.0[partition];
+            // In proportion, so that a busy partition does not hide the others.
+            let share = (left(next, end) * keep).div_ceil(total).min(keep - kept);
+            kept += share;
+            *next = end - share;
+            let fetched = &mut self.fetched[partition];
+            while fetched.front().is_some_and(|event| event.sequence < *next) {
+                fetched.pop_front();
+            }
+        }
+        total - kept
+    }
+
     /// Whether everything up to the end has been given out.
     pub(super) fn is_at_end(&self) -> bool {
         let mut places = self.next.0.iter().zip(&self.ends).enumerate();
@@ -160,6 +184,24 @@ pub(super) fn latest(handle: &HubHandle) -> Cursor {
             .map(|(_, end)| end)
             .collect(),
     )
+}
+
+/// Where the first event is that is not older than `time`.
+pub(super) fn at_time(handle: &HubHandle, time: Timestamp) -> Result<Cursor, Error> {
+    let mut cursor = Vec::new();
+    for (partition, (mut low, mut high)) in handle.event_bounds().into_iter().enumerate() {
+        while low < high {
+            let middle = low.midpoint(high);
+            let events = handle.read_events(partition as PartitionId, middle, 1)?;
+            if events.first().is_some_and(|event| event.enqueued < time) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        cursor.push(low);
+    }
+    Ok(Cursor(cursor))
 }
 
 /// Where the newest `count` wanted events begin. Goes back through the log, so the other tasks get
