@@ -22,6 +22,7 @@ const POLICIES = {
 };
 const EVERY = 15_000;
 const PERCENT = 100;
+const OPERATIONS = 10;
 
 export async function mount(root) {
   const live = rates();
@@ -68,49 +69,55 @@ function rates() {
   const connections = chart('Connections', [{ key: 'mqtt', label: 'MQTT' }, { key: 'amqp', label: 'AMQP' }], compact);
   const times = chart('Latency', [{ key: 'p50', label: 'half below' }, { key: 'p99', label: '99 % below' }], latency);
   const figures = h('div', { class: 'figures' });
-  const operations = h('div', { class: 'table-wrap' });
+  const operations = h('tbody');
+  const flow = h('span', { class: 'muted num' });
   const state = h('p', { class: 'muted', role: 'status' });
+  const known = new Map();
 
   const live = stream('/stats?interval=1000', {
     onData: (stats) => {
-      const at = Date.parse(stats.at) || Date.now();
-      const { rates: per = {}, connections: open = {} } = stats;
-      telemetry.push(at, per);
-      calls.push(at, per);
-      connections.push(at, byProtocol(open));
-      const all = overall(stats.latency);
-      times.push(at, { p50: all?.p50_us, p99: all?.p99_us });
+      // Not the hub's time, which may stand still.
+      const now = Date.now();
+      const { rates: per = {}, connections: open = {}, latency: measured = {} } = stats;
+      telemetry.push(now, per);
+      calls.push(now, per);
+      connections.push(now, byProtocol(open));
+      times.push(now, worst(measured));
+      flow.textContent = `${bytes(per.telemetry_bytes ?? 0)}/s`;
+      for (const [name, one] of Object.entries(measured)) known.set(name, one);
       showFigures(stats);
-      showOperations(stats.latency);
+      showOperations(stats.operations ?? {});
+      const lost = stats.dropped_observations ?? 0;
+      state.textContent = lost > 0 ? `The observer bus has dropped ${number(lost)} messages: its readers are too slow.` : '';
     },
     onState: (name) => {
-      state.textContent = { waiting: 'Waiting for the emulator…', paused: 'Paused while nobody looks.' }[name] ?? '';
+      if (name !== 'open') state.textContent = { waiting: 'Waiting for the emulator…', paused: 'Paused while nobody looks.' }[name] ?? '';
     },
   });
 
-  function showFigures({ devices, connections: open, totals = {}, rates: per = {} }) {
+  function showFigures({ devices, connections: open, totals = {}, uptime_seconds: up, memory_bytes: memory }) {
     const figure = (value, label, link) => h(link ? 'a' : 'div', { class: 'figure-tile', href: link }, h('span', { class: 'figure' }, value), h('span', { class: 'muted' }, label));
     replace(figures,
-      figure(number(devices), 'devices', href('devices')),
-      figure(number(open?.total ?? 0), 'connections', null),
+      figure(compact(devices), 'devices', href('devices')),
+      figure(compact(open?.total ?? 0), 'connections', href('devices')),
       figure(compact(totals.telemetry ?? 0), 'messages so far', href('telemetry')),
-      figure(`${bytes(per.telemetry_bytes ?? 0)}/s`, 'telemetry', null),
       figure(compact(totals.methods ?? 0), 'methods so far', null),
-      figure(compact(totals.refused ?? 0), 'refused so far', href('wire')));
+      figure(compact(totals.refused ?? 0), 'refused so far', href('wire')),
+      memory ? figure(bytes(memory), `of memory${up ? ` · up ${duration(up * 1000)}` : ''}`, null) : null);
   }
 
-  function showOperations(measured = {}) {
-    const rows = Object.entries(measured).sort(([, a], [, b]) => b.count - a.count).slice(0, 8);
-    if (rows.length === 0) return;
-    replace(operations, h('table', null,
-      h('thead', null, h('tr', null, ['Operation', 'Calls', 'Half below', '99 % below'].map((name, index) => h('th', { scope: 'col', class: index ? 'num' : '' }, name)))),
-      h('tbody', null, rows.map(([name, one]) => h('tr', null, h('td', { class: 'mono' }, name), h('td', { class: 'num' }, number(one.count)),
-        h('td', { class: 'num' }, latency(one.p50_us)), h('td', { class: 'num' }, latency(one.p99_us)))))));
+  function showOperations(counted) {
+    const rows = Object.entries(counted).map(([name, one]) => [name, one.succeeded + one.refused, one.refused]).sort((a, b) => b[1] - a[1]);
+    replace(operations, rows.slice(0, OPERATIONS).map(([name, count, refused]) => h('tr', null, h('td', { class: 'mono' }, name), h('td', { class: 'num' }, number(count)),
+      h('td', { class: 'num' }, refused ? number(refused) : '–'),
+      h('td', { class: 'num' }, latency(known.get(name)?.p50_us)), h('td', { class: 'num' }, latency(known.get(name)?.p99_us)))));
   }
 
+  const table = h('div', { class: 'table-wrap', tabIndex: 0, role: 'region', 'aria-label': 'Operations' }, h('table', null,
+    h('thead', null, h('tr', null, ['Operation', 'Calls', 'Refused', 'Half below', '99 % below'].map((name, index) => h('th', { scope: 'col', class: index ? 'num' : '' }, name)))), operations));
   const node = h('div', { class: 'stack' }, figures,
-    h('div', { class: 'grid wide' }, card('Telemetry', null, telemetry), card('Methods, twins, messages', null, calls),
-      card('Connections', null, connections), card('Latency', null, times, operations)), state);
+    h('div', { class: 'grid wide' }, card('Telemetry', flow, telemetry), card('Methods, twins, messages', null, calls),
+      card('Connections', null, connections), card('Latency', null, times)), state, card('Operations', null, table));
   return { node, close: () => live.close() };
 }
 
@@ -120,12 +127,12 @@ function byProtocol(open) {
   return { mqtt: of('mqtt'), amqp: of('amqp') };
 }
 
-/** The worst of what happened: one slow operation is not hidden by many quick ones. */
-function overall(measured = {}) {
+/** Half and nearly all: of the operation that happened most, and the worst of any. */
+function worst(measured) {
   const all = Object.values(measured).filter((one) => one.count > 0);
-  if (all.length === 0) return null;
+  if (all.length === 0) return {};
   const most = all.reduce((a, b) => (b.count > a.count ? b : a));
-  return { p50_us: most.p50_us, p99_us: Math.max(...all.map((one) => one.p99_us)) };
+  return { p50: most.p50_us, p99: Math.max(...all.map((one) => one.p99_us)) };
 }
 
 // --- How to reach it ---

@@ -309,8 +309,14 @@ async fn reading_begins_at_a_time() {
     let from_third = lines(&hub, &format!("?from={third}")).await;
 
     assert_eq!(bodies(&from_third), ["2", "3", "4", "5"]);
-    assert_eq!(bodies(&lines(&hub, "?from=2020-01-01T00:00:00Z").await).len(), 6);
-    assert_eq!(bodies(&lines(&hub, "?from=2100-01-01T00:00:00Z").await).len(), 0);
+    assert_eq!(
+        bodies(&lines(&hub, "?from=2020-01-01T00:00:00Z").await).len(),
+        6
+    );
+    assert_eq!(
+        bodies(&lines(&hub, "?from=2100-01-01T00:00:00Z").await).len(),
+        0
+    );
 }
 
 #[tokio::test]
