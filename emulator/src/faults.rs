@@ -1,5 +1,6 @@
 //! The fault plan: rules that make a named operation fail or wait, and what has fired.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use iothub_protocol::{ClientId, Clock, Error, ErrorCode};
 
 use crate::activity::{Operation, OperationKind};
+use crate::timeline::{Timeline, What};
 
 /// One rule. It looks at operations of its kind (and client, when it names one), lets `skip` of
 /// them pass, then acts on the next `count`.
@@ -31,6 +33,16 @@ pub enum FaultAction {
     Fail(ErrorCode),
     /// Makes it wait, on the emulator's clock, before the hub sees it.
     Delay(Duration),
+}
+
+/// In words, for who looks on.
+impl fmt::Display for FaultAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fail(code) => write!(f, "answered {} in the hub's place", code.name()),
+            Self::Delay(delay) => write!(f, "made it wait {} s", delay.as_secs_f64()),
+        }
+    }
 }
 
 /// A rule with what became of it.
@@ -80,11 +92,17 @@ impl FaultPlan {
         &self,
         operation: Operation<'_>,
         clock: &dyn Clock,
+        timeline: &Timeline,
     ) -> Result<(), Error> {
         if !self.any.load(Ordering::Relaxed) {
             return Ok(());
         }
         for action in self.actions_on(operation) {
+            timeline.push(What::FaultFired {
+                operation: operation.kind,
+                client: operation.client.cloned(),
+                action: action.to_string().into(),
+            });
             match action {
                 FaultAction::Fail(code) => {
                     return Err(Error::new(code, code.default_message()));

@@ -25,6 +25,7 @@ use crate::mailbox::{Mailbox, Step};
 use crate::routes::{Failures, Sink};
 use crate::store::{Store, StoreError, Ticket};
 use crate::throttling::{Load, Quota};
+use crate::timeline::{Interest, Timeline, What};
 
 use readers::ReaderSignal;
 pub use readers::{EventReader, PartitionState};
@@ -44,6 +45,7 @@ struct Inner {
     opened: Timestamp,
     faults: FaultPlan,
     activity: Activity,
+    timeline: Arc<Timeline>,
     blobs: Blobs,
     /// The hub's next deadline, for the alarm task.
     alarm: watch::Sender<Option<Timestamp>>,
@@ -158,6 +160,7 @@ impl HubHandle {
             inner: Arc::new(Inner {
                 core: Mutex::new(core),
                 opened: clock.now(),
+                timeline: Arc::new(Timeline::new(clock.clone())),
                 clock,
                 faults: FaultPlan::default(),
                 activity: Activity::default(),
@@ -413,6 +416,11 @@ impl HubHandle {
         &self.inner.activity
     }
 
+    /// What happened, in order.
+    pub fn timeline(&self) -> &Arc<Timeline> {
+        &self.inner.timeline
+    }
+
     /// Where devices' files are.
     pub fn blobs(&self) -> &Blobs {
         &self.inner.blobs
@@ -570,6 +578,7 @@ impl HubHandle {
             refusal,
         };
         self.inner.activity.record(&record);
+        self.inner.timeline.ended(&record);
     }
 
     /// An operation without its record.
@@ -601,7 +610,8 @@ impl HubHandle {
     /// may let it wait on the hub's clock.
     async fn admit(&self, operation: Operation<'_>) -> Result<(), Error> {
         let clock = &*self.inner.clock;
-        self.inner.faults.gate(operation, clock).await?;
+        let timeline = &self.inner.timeline;
+        self.inner.faults.gate(operation, clock, timeline).await?;
         if self.inner.message_size.is_none() {
             return Ok(());
         }
@@ -652,11 +662,9 @@ impl HubHandle {
             return Err(Error::new(ErrorCode::ServiceUnavailable, reason.clone()));
         }
         let observed = inner.observed.load(Ordering::Relaxed);
+        let now = inner.clock.now();
         let mut outcome = Outcome::default();
-        f(
-            core,
-            &mut Cx::new(inner.clock.now(), observed, &mut outcome),
-        )?;
+        f(core, &mut Cx::new(now, &mut outcome))?;
         core.step.0 += 1;
         let step = core.step;
         let Outcome {
@@ -665,7 +673,12 @@ impl HubHandle {
             notices,
         } = outcome;
         let observations = if observed {
-            observations(&changes, notices)
+            observations(&changes, &notices)
+        } else {
+            Vec::new()
+        };
+        let stored = if inner.timeline.is_asked_for(Interest::Stored) {
+            What::stored(&changes)
         } else {
             Vec::new()
         };
@@ -681,6 +694,12 @@ impl HubHandle {
             }
         };
         core.tell_observers(observations);
+        if !(stored.is_empty() && notices.is_empty()) {
+            let noticed = notices.into_iter().map(What::of);
+            inner
+                .timeline
+                .push_all(now, stored.into_iter().chain(noticed));
+        }
         core.release.push_back((ticket, step, effects));
         self.dispatch(core);
         let next = core.hub.next_deadline();
@@ -872,7 +891,7 @@ fn metered<R>(
 }
 
 /// What observers are told of an operation.
-fn observations(changes: &[Change], notices: Vec<Notice>) -> Vec<Observation> {
+fn observations(changes: &[Change], notices: &[Notice]) -> Vec<Observation> {
     let events = changes.iter().filter_map(|change| match change {
         Change::AppendEvents(events) => Some(Observation::Events(events.as_slice().into())),
         Change::PutIdentity(_)
@@ -889,7 +908,7 @@ fn observations(changes: &[Change], notices: Vec<Notice>) -> Vec<Observation> {
         | Change::Reset => None,
     });
     events
-        .chain(notices.into_iter().map(Observation::Notice))
+        .chain(notices.iter().cloned().map(Observation::Notice))
         .collect()
 }
 

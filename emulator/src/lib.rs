@@ -24,6 +24,7 @@ pub mod routes;
 pub mod settings;
 pub mod store;
 pub mod throttling;
+pub mod timeline;
 pub mod transport;
 
 pub use config::Config;

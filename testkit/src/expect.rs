@@ -106,7 +106,7 @@ impl Expectation {
                 .iter()
                 .filter(|event| self.fits(&event.origin.client, &event.message.body))
                 .count(),
-            (Subject::Connection, Observation::Notice(Notice::Connected(client))) => {
+            (Subject::Connection, Observation::Notice(Notice::Connected(client, _))) => {
                 usize::from(self.is_of(client))
             }
             (Subject::Method(wanted), Observation::Notice(notice)) => {

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use iothub_emulator::HubHandle;
 use iothub_emulator::handle::Observation;
-use iothub_hub::{EventSource, Notice};
+use iothub_hub::{EventSource, IdentityChange, Notice};
 use iothub_protocol::{Clock, Timestamp};
+use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
 /// How long anything is waited for, in real time, before the test fails.
@@ -184,13 +185,13 @@ fn lines(observation: &Observation) -> Vec<String> {
                 line
             })
             .collect(),
-        Observation::Notice(notice) => vec![sentence(notice)],
+        Observation::Notice(notice) => sentences(notice),
     }
 }
 
-fn sentence(notice: &Notice) -> String {
-    match notice {
-        Notice::Connected(client) => format!("{client} connected"),
+fn sentences(notice: &Notice) -> Vec<String> {
+    let one = match notice {
+        Notice::Connected(client, transport) => format!("{client} connected over {transport}"),
         Notice::Disconnected(client, why) => format!("{client} is gone: {why}"),
         Notice::MethodInvoked {
             client,
@@ -217,21 +218,55 @@ fn sentence(notice: &Notice) -> String {
         } => {
             format!("{name} on {client} failed: {error}")
         }
-        Notice::Desired(client, properties) => {
-            format!("desired of {client}: {}", excerpt(properties))
+        Notice::TwinChanged { twin, written } => {
+            let client = &twin.client;
+            let tags = Value::Object(twin.tags.clone());
+            let parts = [
+                (written.tags, "tags", tags),
+                (written.desired, "desired", twin.desired.to_device_json()),
+                (written.reported, "reported", twin.reported.to_device_json()),
+            ];
+            return parts
+                .into_iter()
+                .filter(|it| it.0)
+                .map(|(_, part, now)| {
+                    format!(
+                        "{part} of {client}: {}",
+                        excerpt(now.to_string().as_bytes())
+                    )
+                })
+                .collect();
         }
-        Notice::Reported(client, properties) => {
-            format!("reported of {client}: {}", excerpt(properties))
+        Notice::IdentityChanged { identity, how } => {
+            let how = match how {
+                IdentityChange::Created => "created",
+                IdentityChange::Updated => "changed",
+                IdentityChange::Deleted => "deleted",
+            };
+            format!("{} was {how}", identity.client)
         }
         Notice::C2dSent(message) => {
             let body = excerpt(&message.message.body);
             format!("message {} to {}: {body}", message.sequence, message.client)
         }
+        Notice::C2dDelivered {
+            message,
+            redelivered,
+        } => {
+            let again = if *redelivered { " again" } else { "" };
+            let (client, sequence) = (&message.client, message.sequence);
+            format!("message {sequence} handed to {client}{again}")
+        }
+        Notice::C2dReturned(message) => {
+            let (client, sequence) = (&message.client, message.sequence);
+            format!("message {sequence} to {client} is back in its queue")
+        }
         Notice::C2dEnded(message, status) => {
             let (client, sequence) = (&message.client, message.sequence);
             format!("message {sequence} to {client} ended: {}", status.name())
         }
-    }
+    };
+    vec![one]
 }
 
 /// Bytes for a person: text where it is text, not too long.

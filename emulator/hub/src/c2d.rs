@@ -113,7 +113,7 @@ impl Hub {
         self.c2d.put(message.clone());
         self.watch_expiry(client, sequence, expires);
         cx.change(Change::PutC2d(message.clone()));
-        cx.notice(|| Notice::C2dSent(message));
+        cx.notice(Notice::C2dSent(message));
         self.push_c2d(cx, client);
         Ok(sequence)
     }
@@ -375,6 +375,10 @@ impl Hub {
                     return;
                 };
                 let (redelivered, message) = (entry.delivered, entry.message.clone());
+                cx.notice(Notice::C2dDelivered {
+                    message: message.clone(),
+                    redelivered,
+                });
                 self.end_c2d(cx, client, sequence, FeedbackStatus::Success);
                 (None, redelivered, message)
             }
@@ -410,7 +414,12 @@ impl Hub {
             timeout,
         };
         let redelivered = std::mem::replace(&mut entry.delivered, true);
-        Some((token, redelivered, entry.message.clone()))
+        let message = entry.message.clone();
+        cx.notice(Notice::C2dDelivered {
+            message: message.clone(),
+            redelivered,
+        });
+        Some((token, redelivered, message))
     }
 
     fn settle_locked(
@@ -446,8 +455,11 @@ impl Hub {
             self.end_c2d(cx, client, sequence, FeedbackStatus::DeliveryCountExceeded);
         } else if message.expires <= cx.now() {
             self.end_c2d(cx, client, sequence, FeedbackStatus::Expired);
-        } else if counted {
-            cx.change(Change::PutC2d(message));
+        } else {
+            cx.notice(Notice::C2dReturned(message.clone()));
+            if counted {
+                cx.change(Change::PutC2d(message));
+            }
         }
     }
 
@@ -480,7 +492,7 @@ impl Hub {
             };
             self.add_feedback(cx, record);
         }
-        cx.notice(|| Notice::C2dEnded(entry.message, status));
+        cx.notice(Notice::C2dEnded(entry.message, status));
     }
 
     fn watch_expiry(&mut self, client: &ClientId, sequence: u64, expires: Timestamp) {

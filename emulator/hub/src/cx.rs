@@ -21,7 +21,6 @@ use crate::twins::Twin;
 /// The surroundings of one operation: the time, and where to put changes and effects.
 pub struct Cx<'a> {
     now: Timestamp,
-    observed: bool,
     outcome: &'a mut Outcome,
 }
 
@@ -32,7 +31,7 @@ pub struct Outcome {
     pub changes: Vec<Change>,
     /// What has to happen once it is.
     pub effects: Vec<Effect>,
-    /// What an onlooker may like to know; best effort.
+    /// What an onlooker may like to know.
     pub notices: Vec<Notice>,
 }
 
@@ -120,11 +119,12 @@ pub enum Delivery {
     },
 }
 
-/// Something an onlooker may like to know. Made only while somebody looks.
+/// Something an onlooker may like to know. Always made, and so cheap: it shares what the hub holds,
+/// and who shows it renders it. Telemetry makes none; its events are in the changes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
-    /// A client connected.
-    Connected(ClientId),
+    /// A client connected, over the transport of this name.
+    Connected(ClientId, &'static str),
     /// A client's connection ended.
     Disconnected(ClientId, &'static str),
     /// A method was called.
@@ -149,24 +149,61 @@ pub enum Notice {
         /// How.
         result: Result<MethodResponse, Error>,
     },
-    /// Desired properties as they now are, in the shape that the device sees.
-    Desired(ClientId, Bytes),
-    /// Reported properties as they now are, in the shape that the device sees.
-    Reported(ClientId, Bytes),
+    /// A twin was written.
+    TwinChanged {
+        /// As it now is.
+        twin: Arc<Twin>,
+        /// What of it was written.
+        written: TwinParts,
+    },
+    /// An identity was created, changed or deleted.
+    IdentityChanged {
+        /// As it now is; as it was, when it is gone.
+        identity: Arc<Identity>,
+        /// What became of it.
+        how: IdentityChange,
+    },
     /// A cloud-to-device message waits for its client.
     C2dSent(Arc<C2dMessage>),
+    /// A cloud-to-device message was handed to its client.
+    C2dDelivered {
+        /// The message.
+        message: Arc<C2dMessage>,
+        /// Whether it had been handed over before.
+        redelivered: bool,
+    },
+    /// A cloud-to-device message is back in its queue: its client let go of it, or was lost.
+    C2dReturned(Arc<C2dMessage>),
     /// A cloud-to-device message has left its queue.
     C2dEnded(Arc<C2dMessage>, FeedbackStatus),
 }
 
+/// What of a twin was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TwinParts {
+    /// The tags.
+    pub tags: bool,
+    /// The desired properties.
+    pub desired: bool,
+    /// The reported properties.
+    pub reported: bool,
+}
+
+/// What became of an identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdentityChange {
+    /// It is new.
+    Created,
+    /// It is another than before.
+    Updated,
+    /// It is gone.
+    Deleted,
+}
+
 impl<'a> Cx<'a> {
-    /// For one operation at `now`; notices are made when `observed`.
-    pub fn new(now: Timestamp, observed: bool, outcome: &'a mut Outcome) -> Self {
-        Self {
-            now,
-            observed,
-            outcome,
-        }
+    /// For one operation at `now`.
+    pub fn new(now: Timestamp, outcome: &'a mut Outcome) -> Self {
+        Self { now, outcome }
     }
 
     /// The time of the operation.
@@ -182,9 +219,7 @@ impl<'a> Cx<'a> {
         self.outcome.effects.push(effect);
     }
 
-    pub(crate) fn notice(&mut self, make: impl FnOnce() -> Notice) {
-        if self.observed {
-            self.outcome.notices.push(make());
-        }
+    pub(crate) fn notice(&mut self, notice: Notice) {
+        self.outcome.notices.push(notice);
     }
 }

@@ -4,7 +4,7 @@ use iothub_protocol::registry::{AuthenticationSpec, IdentitySpec};
 use iothub_protocol::{ClientId, DeviceId, Error, ErrorCode, ModuleId};
 
 use crate::Hub;
-use crate::cx::Cx;
+use crate::cx::{Cx, IdentityChange};
 use crate::registry::Identity;
 
 /// How every scope begins; the edge's id and the ticks of its creation follow.
@@ -125,7 +125,7 @@ impl Hub {
                 child.device_scope = None;
             }
             let client = child.client.clone();
-            self.store_identity(cx, child);
+            self.write_identity(cx, child, IdentityChange::Updated);
             self.configure(cx, &client);
         }
     }

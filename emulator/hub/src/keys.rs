@@ -9,7 +9,7 @@ use iothub_protocol::{ClientId, DeviceId, Error, ModuleId};
 
 use crate::Hub;
 use crate::access::{Permission, Principal};
-use crate::cx::Cx;
+use crate::cx::{Cx, IdentityChange};
 use crate::registry::{Identity, check_not_system};
 
 impl Hub {
@@ -70,7 +70,7 @@ impl Hub {
             },
             ..(*old).clone()
         };
-        self.store_identity(cx, identity);
+        self.write_identity(cx, identity, IdentityChange::Updated);
         Ok((primary, secondary))
     }
 }

@@ -54,7 +54,7 @@ pub use authorities::{Authority, AuthorityCertificate, TrustAnchor};
 pub use c2d::{C2dMessage, Received};
 pub use configurations::ConfigurationReading;
 pub use consumers::{ConsumerGroup, DEFAULT_GROUP, ReaderId, ReaderRequest};
-pub use cx::{Change, Cx, Delivery, Effect, Notice, Outcome};
+pub use cx::{Change, Cx, Delivery, Effect, IdentityChange, Notice, Outcome, TwinParts};
 pub use documents::{Document, DocumentKind};
 pub use entropy::Entropy;
 pub use export::ExportSnapshot;

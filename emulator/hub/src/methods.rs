@@ -132,7 +132,7 @@ impl Hub {
             deadline,
             caller,
         };
-        cx.notice(|| Notice::MethodInvoked {
+        cx.notice(Notice::MethodInvoked {
             call: id,
             client: client.clone(),
             name: call.name.clone(),
@@ -280,7 +280,7 @@ impl Hub {
         let Some(call) = self.take_call(id) else {
             return;
         };
-        cx.notice(|| Notice::MethodEnded {
+        cx.notice(Notice::MethodEnded {
             call: id,
             client: call.client,
             name: call.name,

@@ -12,7 +12,7 @@ use iothub_protocol::{ClientId, DeviceId, Error, ErrorCode, ModuleId, Timestamp}
 
 use crate::Hub;
 use crate::access::{Permission, Principal};
-use crate::cx::{Change, Cx};
+use crate::cx::{Change, Cx, IdentityChange, Notice};
 use crate::scopes::Scopes;
 
 /// A device or module as the registry keeps it. Members that only devices have are at their
@@ -285,7 +285,7 @@ impl Hub {
         let becomes_edge = spec.iot_edge && !old.iot_edge;
         let ceases_to_be_edge = !spec.iot_edge && old.iot_edge;
         let becomes_disabled = spec.status == Status::Disabled && old.status == Status::Enabled;
-        self.store_identity(cx, identity);
+        self.write_identity(cx, identity, IdentityChange::Updated);
         if becomes_edge {
             self.add_system_modules(cx, id);
         }
@@ -350,7 +350,7 @@ impl Hub {
             managed_by: spec.managed_by,
             ..(*old).clone()
         };
-        self.store_identity(cx, identity);
+        self.write_identity(cx, identity, IdentityChange::Updated);
         self.configure(cx, &old.client);
         Ok(())
     }
@@ -483,22 +483,35 @@ impl Hub {
 
     pub(crate) fn add_identity(&mut self, cx: &mut Cx<'_>, identity: Identity) {
         let client = identity.client.clone();
-        self.store_identity(cx, identity);
+        self.write_identity(cx, identity, IdentityChange::Created);
         self.create_twin(cx, client.clone());
         self.identity_created(cx, &client);
         self.configure(cx, &client);
     }
 
-    pub(crate) fn store_identity(&mut self, cx: &mut Cx<'_>, identity: Identity) {
+    /// Stores what somebody asked for.
+    pub(crate) fn write_identity(
+        &mut self,
+        cx: &mut Cx<'_>,
+        identity: Identity,
+        how: IdentityChange,
+    ) {
+        let identity = self.store_identity(cx, identity);
+        cx.notice(Notice::IdentityChanged { identity, how });
+    }
+
+    fn store_identity(&mut self, cx: &mut Cx<'_>, identity: Identity) -> Arc<Identity> {
         let identity = Arc::new(identity);
         self.registry.put(identity.clone());
-        cx.change(Change::PutIdentity(identity));
+        cx.change(Change::PutIdentity(identity.clone()));
         if let Some(counter) = self.entropy.take_used() {
             cx.change(Change::PutEntropy(counter));
         }
+        identity
     }
 
     pub(crate) fn remove_identity(&mut self, cx: &mut Cx<'_>, client: &ClientId) {
+        let identity = self.registry.find(client).cloned();
         self.fail_waiting_calls(cx, client);
         if let Some(session) = self.sessions.of(client) {
             let code = match client.module {
@@ -517,6 +530,10 @@ impl Hub {
         self.sessions.forget(client);
         self.forget_configurations_of(client);
         cx.change(Change::DeleteIdentity(client.clone()));
+        if let Some(identity) = identity {
+            let how = IdentityChange::Deleted;
+            cx.notice(Notice::IdentityChanged { identity, how });
+        }
     }
 
     fn disconnect_family(&mut self, cx: &mut Cx<'_>, device: &DeviceId) {

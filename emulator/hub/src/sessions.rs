@@ -250,7 +250,7 @@ impl Hub {
         );
         self.note_connection_state(cx, &client, true);
         self.set_model_id(cx, &client, request.model_id.as_deref().unwrap_or_default());
-        cx.notice(|| Notice::Connected(client.clone()));
+        cx.notice(Notice::Connected(client.clone(), request.transport));
         let at_once = self.config.limits.connection_events == ConnectionEvents::Connect;
         // A client that comes back is subscribed without saying so again.
         if at_once || subscriptions.features().next().is_some() {
@@ -468,7 +468,7 @@ impl Hub {
             self.publish_will(cx, &state.origin, will);
         }
         self.note_connection_state(cx, &state.client, false);
-        cx.notice(|| Notice::Disconnected(state.client.clone(), why));
+        cx.notice(Notice::Disconnected(state.client.clone(), why));
         if state.used {
             self.connection_ended(cx, &state.client);
         }

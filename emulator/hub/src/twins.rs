@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Hub;
 use crate::access::{Permission, Principal};
-use crate::cx::{Change, Cx, Delivery, Effect, Notice};
+use crate::cx::{Change, Cx, Delivery, Effect, Notice, TwinParts};
 use crate::registry::Identity;
 use crate::sessions::{Feature, SessionId};
 use crate::telemetry::EventSource;
@@ -140,12 +140,13 @@ impl Hub {
         self.sessions.require(session)?.last_activity = cx.now();
         twin.version += 1;
         let version = twin.reported.version;
-        cx.notice(|| {
-            let reported = twin.reported.to_device_json().to_string();
-            Notice::Reported(twin.client.clone(), reported.into())
-        });
         let client = twin.client.clone();
-        self.store_twin(cx, twin);
+        let twin = self.store_twin(cx, twin);
+        let written = TwinParts {
+            reported: true,
+            ..TwinParts::default()
+        };
+        cx.notice(Notice::TwinChanged { twin, written });
         self.reported_written(cx, &client, patch);
         self.configure(cx, &client);
         Ok(version)
@@ -182,6 +183,11 @@ impl Hub {
             let (tags, mode) = or_cleared(tags, mode);
             patch_tags(&mut twin.tags, &tags, mode)?;
         }
+        let written = TwinParts {
+            tags: has_tags,
+            desired: patch.desired.is_some(),
+            reported: false,
+        };
         let mut notify = None;
         if let Some(desired) = patch.desired {
             let (desired, mode) = or_cleared(desired, mode);
@@ -203,7 +209,8 @@ impl Hub {
         if let Some(patch) = notify {
             self.tell_desired(cx, &twin, patch);
         }
-        self.store_twin(cx, twin);
+        let twin = self.store_twin(cx, twin);
+        cx.notice(Notice::TwinChanged { twin, written });
         if let Some(patch) = told {
             self.twin_written(cx, client, &patch, mode);
         }
@@ -229,7 +236,12 @@ impl Hub {
         twin.version += 1;
         twin.etag += 1;
         self.tell_desired(cx, &twin, plan.patch.clone());
-        self.store_twin(cx, twin);
+        let twin = self.store_twin(cx, twin);
+        let written = TwinParts {
+            desired: true,
+            ..TwinParts::default()
+        };
+        cx.notice(Notice::TwinChanged { twin, written });
         if self.routes_want(EventSource::TwinChange) {
             let patch = TwinPatch {
                 tags: None,
@@ -256,10 +268,6 @@ impl Hub {
     }
 
     fn tell_desired(&self, cx: &mut Cx<'_>, twin: &Twin, mut patch: Map<String, Value>) {
-        cx.notice(|| {
-            let desired = twin.desired.to_device_json().to_string();
-            Notice::Desired(twin.client.clone(), desired.into())
-        });
         let Some((session, state)) = self.sessions.find(&twin.client) else {
             return;
         };
@@ -275,7 +283,7 @@ impl Hub {
         ));
     }
 
-    fn store_twin(&mut self, cx: &mut Cx<'_>, mut twin: Twin) {
+    fn store_twin(&mut self, cx: &mut Cx<'_>, mut twin: Twin) -> Arc<Twin> {
         twin::compact(&mut twin.tags);
         twin::compact(&mut twin.desired.value);
         twin::compact(&mut twin.reported.value);
@@ -285,6 +293,7 @@ impl Hub {
         if let Some(before) = before {
             self.digital_twin_written(cx, &before, &twin);
         }
+        twin
     }
 
     fn twin_view(&self, client: &ClientId) -> Result<(Value, String), Error> {

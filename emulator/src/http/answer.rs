@@ -3,8 +3,19 @@
 use axum::body::Body;
 use axum::response::Response;
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, ETAG, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue};
 use iothub_protocol::http::JSON_CONTENT_TYPE;
+
+/// Whether the client asks for server-sent events.
+pub(super) fn wants_events(headers: &HeaderMap) -> bool {
+    let accepted = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    accepted
+        .flat_map(|value| value.split(','))
+        .any(|kind| kind.trim_start().starts_with("text/event-stream"))
+}
 
 /// A JSON body.
 pub(super) fn json(status: StatusCode, body: impl Into<Body>) -> Response {

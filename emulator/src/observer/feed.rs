@@ -120,7 +120,7 @@ impl Feed {
 
     fn tell_notice(&self, notice: &Notice, now: Timestamp, watched: bool, out: &mut Vec<Message>) {
         let log = match notice {
-            Notice::Connected(client) => {
+            Notice::Connected(client, _) => {
                 out.push(self.connection(client, None));
                 watched.then(|| self.log(now, "connected", client, json!({})))
             }
@@ -167,13 +167,29 @@ impl Feed {
                 Some(self.log(now, "methodEnded", client, more))
             }
             Notice::MethodInvoked { .. } | Notice::MethodEnded { .. } => None,
-            Notice::Desired(client, document) => {
-                out.push(self.state(client, "twin/desired", document.clone()));
-                watched.then(|| self.log(now, "desiredChanged", client, json!({})))
-            }
-            Notice::Reported(client, document) => {
-                out.push(self.state(client, "twin/reported", document.clone()));
-                watched.then(|| self.log(now, "reportedChanged", client, json!({})))
+            Notice::TwinChanged { twin, written } => {
+                let sections = [
+                    (
+                        written.desired,
+                        &twin.desired,
+                        "twin/desired",
+                        "desiredChanged",
+                    ),
+                    (
+                        written.reported,
+                        &twin.reported,
+                        "twin/reported",
+                        "reportedChanged",
+                    ),
+                ];
+                for (_, section, topic, event) in sections.into_iter().filter(|it| it.0) {
+                    let document = section.to_device_json().to_string();
+                    out.push(self.state(&twin.client, topic, document));
+                    if watched {
+                        out.push(self.log(now, event, &twin.client, json!({})));
+                    }
+                }
+                None
             }
             Notice::C2dSent(message) if watched => {
                 Some(self.tell_c2d(now, "c2dSent", message, "Enqueued", out))
@@ -181,7 +197,11 @@ impl Feed {
             Notice::C2dEnded(message, status) if watched => {
                 Some(self.tell_c2d(now, "c2dEnded", message, status.name(), out))
             }
-            Notice::C2dSent(_) | Notice::C2dEnded(..) => None,
+            Notice::C2dSent(_)
+            | Notice::C2dDelivered { .. }
+            | Notice::C2dReturned(_)
+            | Notice::C2dEnded(..)
+            | Notice::IdentityChanged { .. } => None,
         };
         out.extend(log);
     }
@@ -298,7 +318,10 @@ mod tests {
     fn names_that_topics_cannot_hold_are_encoded() {
         let feed = Feed::new("höb/1");
 
-        let told = told(&feed, Notice::Connected(client("a+b#c%d$e/$edgeHub")));
+        let told = told(
+            &feed,
+            Notice::Connected(client("a+b#c%d$e/$edgeHub"), "test"),
+        );
 
         assert_eq!(
             told[0].0,

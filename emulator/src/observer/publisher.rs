@@ -133,7 +133,7 @@ impl Publisher {
         let now = self.handle.clock().now();
         for observation in &batch {
             match observation {
-                Observation::Notice(Notice::Connected(client)) => {
+                Observation::Notice(Notice::Connected(client, _)) => {
                     self.connected.insert(client.clone());
                 }
                 Observation::Notice(Notice::Disconnected(client, _)) => {

@@ -29,5 +29,6 @@ mod registry;
 mod registry_jobs;
 mod routing;
 mod throttles;
+mod timeline;
 mod transport;
 mod twins;

@@ -20,6 +20,7 @@ mod jobs;
 mod keys;
 mod lifecycle;
 mod methods;
+mod notices;
 mod query;
 mod registry;
 mod registry_jobs;

@@ -12,7 +12,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let mut hub = Hub::new(HubConfig::default());
     let mut outcome = Outcome::default();
-    let mut cx = Cx::new(Timestamp::UNIX_EPOCH, false, &mut outcome);
+    let mut cx = Cx::new(Timestamp::UNIX_EPOCH, &mut outcome);
     let operator = Principal::operator();
     if let Ok(spec) = RoutingSpec::parse(&document) {
         let shown = spec.to_json();

@@ -10,7 +10,7 @@ use axum::extract::{Query, State};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use iothub_hub::Event;
 use iothub_protocol::{Error, Timestamp};
 use serde::Deserialize;
@@ -23,6 +23,7 @@ use super::event_log::{self, EventLog, Filter};
 use super::{Control, Shutdown, device_id};
 use crate::clock;
 use crate::handle::HubHandle;
+use crate::http::answer;
 
 /// How many events a reader gets that does not say where to begin.
 const NEWEST: usize = 10_000;
@@ -273,17 +274,9 @@ impl Sample {
 
 impl Format {
     fn asked_for(headers: &HeaderMap) -> Self {
-        let accepted = headers
-            .get_all(ACCEPT)
-            .iter()
-            .filter_map(|value| value.to_str().ok());
-        let wants_stream = accepted
-            .flat_map(|value| value.split(','))
-            .any(|kind| kind.trim_start().starts_with("text/event-stream"));
-        if wants_stream {
-            Self::ServerSent
-        } else {
-            Self::Lines
+        match answer::wants_events(headers) {
+            true => Self::ServerSent,
+            false => Self::Lines,
         }
     }
 

@@ -16,6 +16,7 @@ mod reset;
 mod routing;
 mod seed;
 mod throttles;
+mod timeline;
 
 use std::sync::Arc;
 
@@ -64,6 +65,7 @@ pub(super) fn router(handle: HubHandle, info: Arc<Info>) -> Router {
         .route("/reset", post(reset::reset))
         .route("/seed", post(seed::seed))
         .route("/events", get(events::read))
+        .route("/timeline", get(timeline::read))
         .route("/connections", get(connections::list))
         .route("/connections/{device}", delete(connections::drop_device))
         .route(

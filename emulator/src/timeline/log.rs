@@ -1,0 +1,130 @@
+//! The timeline itself: where things are written down, and who is told.
+
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use iothub_protocol::{Clock, Timestamp};
+use tokio::sync::Notify;
+
+use super::entry::{Entry, What};
+use super::lane::{Lane, LaneKind};
+use crate::activity::Record;
+use crate::clock::HubClock;
+
+/// What happened, newest last; the oldest leave when a bound is reached.
+#[derive(Debug)]
+pub struct Timeline {
+    clock: Arc<HubClock>,
+    /// Guards the entries; held for an addition, or for as long as it takes to hand out a few
+    /// hundred references.
+    entries: Mutex<Entries>,
+    /// How many ask for what is not made otherwise, by [`Interest`].
+    asking: [AtomicUsize; Interest::COUNT],
+    /// Rings when entries were added.
+    grown: Notify,
+}
+
+#[derive(Debug)]
+pub(super) struct Entries {
+    /// The place of the newest entry.
+    pub(super) last: u64,
+    /// By [`LaneKind`].
+    pub(super) lanes: [Lane; 3],
+}
+
+/// What is made only while somebody asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// Operations that succeed.
+    Operations,
+    /// Events that are stored.
+    Stored,
+}
+
+impl Interest {
+    pub(super) const COUNT: usize = 2;
+}
+
+impl Timeline {
+    /// An empty one, whose entries have `clock`'s time.
+    pub fn new(clock: Arc<HubClock>) -> Self {
+        Self {
+            clock,
+            entries: Mutex::new(Entries {
+                last: 0,
+                lanes: LaneKind::ALL.map(LaneKind::lane),
+            }),
+            asking: Default::default(),
+            grown: Notify::new(),
+        }
+    }
+
+    /// Whether somebody asks for what is not made otherwise.
+    pub fn is_asked_for(&self, interest: Interest) -> bool {
+        self.asking[interest as usize].load(Ordering::Relaxed) > 0
+    }
+
+    /// Writes down what happens now.
+    pub(crate) fn push(&self, what: What) {
+        self.push_all(self.clock.now(), [what]);
+    }
+
+    /// Writes down what happened at `at`.
+    pub(crate) fn push_all(&self, at: Timestamp, all: impl IntoIterator<Item = What>) {
+        let mut entries = self.lock();
+        for what in all {
+            entries.last += 1;
+            let (lane, weight) = (LaneKind::of(&what), what.weight());
+            let seq = entries.last;
+            let entry = Arc::new(Entry { seq, at, what });
+            entries.lanes[lane as usize].push(entry, weight);
+        }
+        drop(entries);
+        self.grown.notify_waiters();
+    }
+
+    /// Writes down how an operation ended: when it was refused, or when somebody asks for all.
+    pub(crate) fn ended(&self, record: &Record<'_>) {
+        if record.refusal.is_some() || self.is_asked_for(Interest::Operations) {
+            let what = What::Operation {
+                operation: record.kind,
+                client: record.client.cloned(),
+                items: record.items,
+                elapsed: record.elapsed,
+                refusal: record.refusal.cloned(),
+            };
+            self.push_all(record.at, [what]);
+        }
+    }
+
+    /// The place of the newest entry; 0 when there is none.
+    pub fn last(&self) -> u64 {
+        self.lock().last
+    }
+
+    /// Completes when there are entries after the place `seq`. Safe to drop half-way.
+    pub(super) async fn grown_beyond(&self, seq: u64) {
+        loop {
+            let mut grown = pin!(self.grown.notified());
+            // Before the look, so that nothing falls between.
+            grown.as_mut().enable();
+            if self.last() > seq {
+                return;
+            }
+            grown.await;
+        }
+    }
+
+    pub(super) fn ask_for(&self, interest: Interest) {
+        self.asking[interest as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn ask_no_more(&self, interest: Interest) {
+        self.asking[interest as usize].fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
