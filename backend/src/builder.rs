@@ -330,34 +330,87 @@ fn with_port(address: &str, port: u16) -> String {
     }
 }
 
+/// Where a running emulator's control API is, and what it asks for. A URL alone is one that asks for
+/// nothing.
+#[derive(Clone)]
+pub struct EmulatorAddress {
+    url: String,
+    admin_token: Option<String>,
+}
+
+impl EmulatorAddress {
+    /// The emulator whose HTTP or HTTPS listener has this URL.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            admin_token: None,
+        }
+    }
+
+    /// With the admin token that it was started with, if it was.
+    #[must_use]
+    pub fn admin_token(mut self, token: Option<String>) -> Self {
+        self.admin_token = token;
+        self
+    }
+
+    /// The URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The admin token, for those who ask the control API in a way of their own: it stands in
+    /// `Authorization: Bearer TOKEN`.
+    pub fn token(&self) -> Option<&str> {
+        self.admin_token.as_deref()
+    }
+
+    /// The way to the control API.
+    pub(crate) fn transport(self) -> Result<Transport, Error> {
+        let address = Address::of_url(&self.url);
+        let tls = match &address {
+            Address::Http(_) => trust::trusting_nobody(),
+            Address::Standard | Address::HttpsPort(_) | Address::Https(_) => {
+                Trust::default().client_config()?
+            }
+        };
+        let bearer = |token| Credentials::Signature(format!("Bearer {token}"));
+        let credentials = self.admin_token.map(bearer);
+        Transport::new(&address.base(""), tls, credentials, Arc::new(SystemClock))
+    }
+}
+
+impl std::fmt::Debug for EmulatorAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the token.
+        f.debug_struct("EmulatorAddress")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: AsRef<str> + ?Sized> From<&T> for EmulatorAddress {
+    fn from(url: &T) -> Self {
+        Self::new(url.as_ref())
+    }
+}
+
 /// What a running emulator says about itself: host name, ports, where its certificate authority is,
-/// and the connection strings of its policies. `url` is that of its HTTP or HTTPS listener.
-pub async fn emulator_info(url: &str) -> Result<Value, Error> {
-    read_control(url, "/_emulator/info").await
+/// and the connection strings of its policies.
+pub async fn emulator_info(emulator: impl Into<EmulatorAddress>) -> Result<Value, Error> {
+    read_control(emulator.into(), "/_emulator/info").await
 }
 
 /// The time of a running emulator, which may be another than the world's; tokens are judged by it.
-pub async fn emulator_time(url: &str) -> Result<Timestamp, Error> {
-    let clock = read_control(url, "/_emulator/clock").await?;
+pub async fn emulator_time(emulator: impl Into<EmulatorAddress>) -> Result<Timestamp, Error> {
+    let clock = read_control(emulator.into(), "/_emulator/clock").await?;
     let now = clock["now"].as_str().and_then(Timestamp::parse_iso);
     now.ok_or_else(|| Error::new(ErrorKind::UnexpectedAnswer("a clock without a time".into())))
 }
 
-async fn read_control(url: &str, path: &str) -> Result<Value, Error> {
+async fn read_control(emulator: EmulatorAddress, path: &str) -> Result<Value, Error> {
     let call = Call::to(http::Method::GET, path.to_owned());
-    control_transport(url)?.send(call).await?.json()
-}
-
-/// The way to an emulator's control API, which asks for no proof.
-pub(crate) fn control_transport(url: &str) -> Result<Transport, Error> {
-    let address = Address::of_url(url);
-    let tls = match &address {
-        Address::Http(_) => trust::trusting_nobody(),
-        Address::Standard | Address::HttpsPort(_) | Address::Https(_) => {
-            Trust::default().client_config()?
-        }
-    };
-    Transport::new(&address.base(""), tls, None, Arc::new(SystemClock))
+    emulator.transport()?.send(call).await?.json()
 }
 
 impl Address {

@@ -5,9 +5,8 @@ use http::Method;
 use iothub_protocol::registry::IfMatch;
 use serde_json::{Value, json};
 
-use crate::Error;
-use crate::builder::control_transport;
 use crate::transport::{Call, Transport};
+use crate::{EmulatorAddress, Error};
 
 /// The certificate authorities of a running emulator. Answers are the resources as
 /// `az iot hub certificate` prints them.
@@ -16,10 +15,10 @@ pub struct EmulatorCertificates {
 }
 
 impl EmulatorCertificates {
-    /// Those of the emulator whose HTTP or HTTPS listener has this URL.
-    pub fn at(url: &str) -> Result<Self, Error> {
+    /// Those of this emulator; a URL of its HTTP or HTTPS listener will do.
+    pub fn at(emulator: impl Into<EmulatorAddress>) -> Result<Self, Error> {
         Ok(Self {
-            transport: control_transport(url)?,
+            transport: emulator.into().transport()?,
         })
     }
 

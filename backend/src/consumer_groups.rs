@@ -4,9 +4,8 @@
 use http::Method;
 use serde_json::Value;
 
-use crate::Error;
-use crate::builder::control_transport;
 use crate::transport::{Call, Transport};
+use crate::{EmulatorAddress, Error};
 
 /// The consumer groups of a running emulator. Answers are the resources as
 /// `az iot hub consumer-group` prints them.
@@ -15,10 +14,10 @@ pub struct EmulatorConsumerGroups {
 }
 
 impl EmulatorConsumerGroups {
-    /// Those of the emulator whose HTTP or HTTPS listener has this URL.
-    pub fn at(url: &str) -> Result<Self, Error> {
+    /// Those of this emulator; a URL of its HTTP or HTTPS listener will do.
+    pub fn at(emulator: impl Into<EmulatorAddress>) -> Result<Self, Error> {
         Ok(Self {
-            transport: control_transport(url)?,
+            transport: emulator.into().transport()?,
         })
     }
 

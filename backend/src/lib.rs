@@ -56,7 +56,7 @@ mod twins;
 mod upload;
 
 pub use amqp::RetryPolicy;
-pub use builder::{Backend, BackendBuilder, emulator_info, emulator_time};
+pub use builder::{Backend, BackendBuilder, EmulatorAddress, emulator_info, emulator_time};
 pub use c2d::{Ack, C2d, C2dMessage};
 pub use certificates::EmulatorCertificates;
 pub use clock::SystemClock;

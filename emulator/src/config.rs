@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::amqp;
 use crate::blobs::{BlobSettings, DEFAULT_CONTAINER};
 use crate::certificates::CertificateOptions;
+use crate::http::ControlAccess;
 use crate::mqtt;
 use crate::registry_jobs::Folders;
 
@@ -26,6 +27,8 @@ pub struct Config {
     pub host_names: Vec<String>,
     /// Where to listen.
     pub listen: Listen,
+    /// Who may use the control API and the dashboard.
+    pub control: ControlAccess,
     /// Certificates: where they are kept and whom they are for.
     pub certificates: CertificateOptions,
     /// Where state is kept.
@@ -195,6 +198,7 @@ impl Default for Config {
             hostname: "localhost".into(),
             host_names: Vec::new(),
             listen: Listen::default(),
+            control: ControlAccess::default(),
             certificates: CertificateOptions::default(),
             storage: Storage::Memory {
                 retention_bytes: DEFAULT_RETENTION_BYTES,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -155,7 +156,13 @@ impl Emulator {
         let info = info
             .with_storage(storage_string(&config.hostname, ports.https, account))
             .with_events(events_strings(&config, ports, &policies));
-        let info = Arc::new(info);
+        let info = Arc::new(info.with_admin_token_needed(config.control.token.is_some()));
+        if config.control.token.is_none() && !is_loopback(&config) {
+            notes.push(format!(
+                "whoever reaches port {} or {} can use the control API; --admin-token closes it",
+                ports.http, ports.https
+            ));
+        }
 
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -165,11 +172,12 @@ impl Emulator {
             ..config.amqp.clone()
         };
         let amqp_endpoint = amqp::Endpoint::new(handle.clone(), amqp_settings);
-        let http_endpoint = http::Endpoint::new(
+        let http_endpoint = http::Endpoint::guarded(
             handle.clone(),
             info.clone(),
             mqtt_endpoint.clone(),
             amqp_endpoint.clone(),
+            guard(&config),
         );
         let tls = certificates.server_config();
         spawn(
@@ -280,6 +288,20 @@ impl Drop for Emulator {
 
 /// Whose key the connection strings for events have: the policy that the real hub shows first.
 const EVENTS_POLICY: &str = "iothubowner";
+
+/// What stands before the control API: the hub's own names are those by which clients know it.
+fn guard(config: &Config) -> http::Guard {
+    let own = [&config.hostname].into_iter();
+    let own = own
+        .chain(&config.host_names)
+        .chain(&config.certificates.names);
+    http::Guard::new(&config.control, own.map(String::as_str))
+}
+
+/// Whether only this machine can connect.
+fn is_loopback(config: &Config) -> bool {
+    config.listen.addresses.iter().all(IpAddr::is_loopback)
+}
 
 fn hub(config: &Config, policies: &[AccessPolicy]) -> Hub {
     Hub::new(HubConfig {

@@ -21,6 +21,7 @@ pub mod mqtt;
 pub mod observer;
 pub mod registry_jobs;
 pub mod routes;
+pub mod secret;
 pub mod settings;
 pub mod store;
 pub mod throttling;

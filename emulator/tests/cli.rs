@@ -376,3 +376,41 @@ fn a_port_that_is_taken_is_named() {
         "{error}"
     );
 }
+
+#[test]
+fn an_admin_token_is_asked_of_client_commands_and_shown_to_nobody() {
+    const TOKEN: &str = "t0ken/of+the=people";
+    let served = Served::start(&["--admin-token", TOKEN]);
+
+    assert_eq!(served.info["admin_token_needed"], true);
+    assert!(served.block.contains("Admin token"), "{}", served.block);
+    assert!(!served.block.contains(TOKEN) && !served.info.to_string().contains(TOKEN));
+    for command in [
+        ["device-identity", "list"],
+        ["certificate", "list"],
+        ["consumer-group", "list"],
+        ["connection-string", "show"],
+        ["message-route", "list"],
+    ] {
+        let error = served.error(&command);
+        assert!(
+            error.contains("GenericUnauthorized"),
+            "{command:?}: {error}"
+        );
+        let mut with_token = command.to_vec();
+        with_token.extend(["--admin-token", TOKEN]);
+        served.json(&with_token);
+    }
+    let by_variable = clean(&mut Command::new(BINARY))
+        .args(["device-identity", "list", "--emulator", &served.url()])
+        .env("IOTHUB_EMULATOR_ADMIN_TOKEN", TOKEN)
+        .output()
+        .unwrap();
+    assert!(
+        by_variable.status.success(),
+        "{}",
+        text(&by_variable.stderr)
+    );
+    let wrong = served.error(&["device-identity", "list", "--admin-token", "other"]);
+    assert!(wrong.contains("GenericUnauthorized"), "{wrong}");
+}

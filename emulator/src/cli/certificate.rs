@@ -7,7 +7,7 @@ use anyhow::Context;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
-use iothub_backend::EmulatorCertificates;
+use iothub_backend::{EmulatorAddress, EmulatorCertificates};
 use iothub_protocol::registry::IfMatch;
 use serde_json::{Value, json};
 
@@ -26,6 +26,15 @@ pub(crate) struct CertificateCommand {
         global = true
     )]
     emulator: String,
+    /// The admin token that the running emulator was started with.
+    #[arg(
+        long,
+        env = "IOTHUB_EMULATOR_ADMIN_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        global = true
+    )]
+    admin_token: Option<String>,
     /// Name of the hub; taken for the sake of scripts written for `az`, there is only one.
     #[arg(long, value_name = "NAME", global = true)]
     hub_name: Option<String>,
@@ -120,7 +129,8 @@ struct VerifiedArg {
 
 impl CertificateCommand {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let certificates = EmulatorCertificates::at(&self.emulator)?;
+        let address = EmulatorAddress::new(self.emulator).admin_token(self.admin_token);
+        let certificates = EmulatorCertificates::at(address)?;
         let answer = match self.command {
             CertificateSubcommand::Create {
                 name,

@@ -1,7 +1,7 @@
 //! `consumer-group`: who reads the built-in endpoint, with the words of `az iot hub consumer-group`.
 
 use clap::{Args, Subcommand};
-use iothub_backend::EmulatorConsumerGroups;
+use iothub_backend::{EmulatorAddress, EmulatorConsumerGroups};
 
 use super::context::DEFAULT_URL;
 use super::output::{OutputFormat, print};
@@ -18,6 +18,15 @@ pub(crate) struct ConsumerGroupCommand {
         global = true
     )]
     emulator: String,
+    /// The admin token that the running emulator was started with.
+    #[arg(
+        long,
+        env = "IOTHUB_EMULATOR_ADMIN_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        global = true
+    )]
+    admin_token: Option<String>,
     /// Name of the hub; taken for the sake of scripts written for `az`, there is only one.
     #[arg(long, value_name = "NAME", global = true)]
     hub_name: Option<String>,
@@ -66,7 +75,8 @@ struct NameArg {
 
 impl ConsumerGroupCommand {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let groups = EmulatorConsumerGroups::at(&self.emulator)?;
+        let address = EmulatorAddress::new(self.emulator).admin_token(self.admin_token);
+        let groups = EmulatorConsumerGroups::at(address)?;
         let answer = match self.command {
             ConsumerGroupSubcommand::Create { name } => groups.create(&name.name).await?,
             ConsumerGroupSubcommand::List => groups.list().await?["value"].take(),

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
-use iothub_backend::{Backend, EmulatorRouting, emulator_info, emulator_time};
+use iothub_backend::{
+    Backend, EmulatorAddress, EmulatorRouting, ErrorKind, emulator_info, emulator_time,
+};
 use iothub_protocol::connection_string::ConnectionString;
 use serde_json::Value;
 
@@ -18,6 +20,16 @@ pub(crate) struct CliContext {
     /// http://127.0.0.1:8080].
     #[arg(long, env = "IOTHUB_EMULATOR_URL", value_name = "URL", global = true, help_heading = HEADING)]
     emulator: Option<String>,
+    /// The admin token that the running emulator was started with.
+    #[arg(
+        long,
+        env = "IOTHUB_EMULATOR_ADMIN_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        global = true,
+        help_heading = HEADING
+    )]
+    admin_token: Option<String>,
     /// Service connection string [default: the running emulator's iothubowner].
     #[arg(
         long,
@@ -47,19 +59,30 @@ pub(super) const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 impl CliContext {
     /// What the emulator says about itself.
     pub(super) async fn info(&self) -> anyhow::Result<Value> {
-        let url = self.emulator.as_deref().unwrap_or(DEFAULT_URL);
-        emulator_info(url).await.with_context(|| {
-            format!(
-                "no emulator answers at {url}; start one with `iothub-emulator serve`, or say \
-                 where it is with --emulator"
-            )
+        let address = self.address();
+        let url = address.url().to_owned();
+        emulator_info(address).await.map_err(|error| {
+            let is_refused = matches!(error.kind(), ErrorKind::Refused(_));
+            let what = match is_refused {
+                true => format!("the emulator at {url} does not tell about itself"),
+                false => format!(
+                    "no emulator answers at {url}; start one with `iothub-emulator serve`, or say \
+                     where it is with --emulator"
+                ),
+            };
+            anyhow::Error::new(error).context(what)
         })
+    }
+
+    /// The running emulator's control API.
+    pub(super) fn address(&self) -> EmulatorAddress {
+        let url = self.emulator.as_deref().unwrap_or(DEFAULT_URL);
+        EmulatorAddress::new(url).admin_token(self.admin_token.clone())
     }
 
     /// The message routes of the running emulator.
     pub(super) fn routing(&self) -> anyhow::Result<EmulatorRouting> {
-        let url = self.emulator.as_deref().unwrap_or(DEFAULT_URL);
-        Ok(EmulatorRouting::at(url)?)
+        Ok(EmulatorRouting::at(self.address())?)
     }
 
     /// The service connection string to use.
@@ -89,7 +112,7 @@ impl CliContext {
     /// The clock to make tokens by: the emulator's, whose time may be another than the world's.
     pub(super) async fn clock(&self) -> anyhow::Result<Arc<HubClock>> {
         let clock = match self.url() {
-            Some(url) => HubClock::frozen(emulator_time(url).await?),
+            Some(_) => HubClock::frozen(emulator_time(self.address()).await?),
             None => HubClock::system(),
         };
         // From there on it runs, also where the emulator's stands still: commands wait by it.

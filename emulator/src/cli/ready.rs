@@ -41,6 +41,11 @@ pub(super) fn block(info: &Info, notes: &[String]) -> String {
     if let Some(path) = info.ca_file() {
         line(format_args!("  CA certificate   {}", path.display()));
     }
+    if info.needs_admin_token() {
+        line(format_args!(
+            "  Admin token      needed for the dashboard and the control API"
+        ));
+    }
     line(format_args!(""));
     for (policy, string) in info.connection_strings() {
         line(format_args!("  {policy:<19}{string}"));

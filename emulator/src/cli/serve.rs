@@ -19,6 +19,8 @@ use crate::config::{
     PolicyKeys, Port, Storage, Uploads,
 };
 use crate::emulator::Emulator;
+use crate::http::{ControlAccess, HostPattern};
+use crate::secret::Secret;
 use crate::settings::Setting;
 
 /// Settings. Flags win over environment variables, those over defaults.
@@ -53,6 +55,27 @@ pub(crate) struct ServeCommand {
     /// Port of HTTP and WebSocket.
     #[arg(long, env = "IOTHUB_EMULATOR_HTTP_PORT", default_value_t = 8080)]
     http_port: u16,
+    // An id of its own: client commands have a flag of the same name that holds text.
+    /// Ask whoever uses the control API or the dashboard for this token.
+    #[arg(
+        id = "token_to_ask_for",
+        long = "admin-token",
+        env = "IOTHUB_EMULATOR_ADMIN_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        value_parser = Secret::parse
+    )]
+    admin_token: Option<Secret>,
+    /// Another host that the control API and the dashboard answer to, a name or `*.NAME`, beside
+    /// addresses, local names and the hub's own; may be given several times.
+    #[arg(
+        long,
+        env = "IOTHUB_EMULATOR_ALLOW_HOST",
+        value_delimiter = ',',
+        value_name = "NAME",
+        value_parser = HostPattern::parse
+    )]
+    allow_host: Vec<HostPattern>,
     /// Port of the observer bus, for any MQTT client that wants to watch [default: off].
     #[arg(long, env = "IOTHUB_EMULATOR_OBSERVE", value_name = "PORT")]
     observe: Option<u16>,
@@ -286,6 +309,10 @@ impl ServeCommand {
                 https,
                 http: low(self.http_port),
                 observe: self.observe.map(low),
+            },
+            control: ControlAccess {
+                hosts: self.allow_host,
+                token: self.admin_token,
             },
             certificates: CertificateOptions {
                 dir: Some(certificate_dir),

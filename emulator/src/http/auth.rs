@@ -1,7 +1,7 @@
 //! What a request's head tells about who asks, and for what.
 
 use http::Method;
-use http::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN};
+use http::header::{AUTHORIZATION, HOST, HeaderMap};
 use http::request::Parts;
 use iothub_hub::Credentials;
 use iothub_protocol::http::X_HTTP_METHOD_OVERRIDE;
@@ -42,19 +42,6 @@ pub(super) fn method(parts: &Parts) -> Method {
     }
 }
 
-/// Whether a browser sends this in the name of a page of another origin. The control API asks for
-/// no credentials, so that a page somewhere must not be able to use it.
-pub(super) fn is_cross_origin(parts: &Parts) -> bool {
-    let Some(origin) = parts.headers.get(ORIGIN) else {
-        return false;
-    };
-    let origin = origin.to_str().unwrap_or_default();
-    let authority = origin
-        .split_once("://")
-        .map_or(origin, |(_, authority)| authority);
-    !authority.eq_ignore_ascii_case(host(parts))
-}
-
 #[cfg(test)]
 mod tests {
     use http::Request;
@@ -78,24 +65,5 @@ mod tests {
         assert_eq!(with(Method::POST, "patch"), Method::PATCH);
         assert_eq!(with(Method::POST, "DELETE"), Method::POST);
         assert_eq!(with(Method::GET, "PATCH"), Method::GET);
-    }
-
-    #[test]
-    fn an_origin_other_than_the_host_is_foreign() {
-        let foreign = |origin| {
-            is_cross_origin(&head(
-                Method::POST,
-                &[("host", "localhost:8080"), ("origin", origin)],
-            ))
-        };
-
-        assert!(!foreign("http://localhost:8080"));
-        assert!(foreign("http://localhost:9000"));
-        assert!(foreign("https://evil.example"));
-        assert!(foreign("null"));
-        assert!(!is_cross_origin(&head(
-            Method::POST,
-            &[("host", "localhost:8080")]
-        )));
     }
 }

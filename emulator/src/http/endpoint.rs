@@ -8,22 +8,24 @@ use std::time::Duration;
 use axum::Router;
 use axum::response::Response;
 use http::header::HeaderName;
-use http::{Method, Request};
+use http::request::Parts;
+use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use iothub_protocol::http::{ErrorFormat, X_MS_REQUEST_ID, path_segments};
-use iothub_protocol::{Error, ErrorCode};
+use iothub_protocol::{Error, ErrorCode, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 use super::call::Caller;
 use super::control::{self, Info, Shutdown};
+use super::guard::{self, Guard};
 use super::request_id::RequestIds;
 use super::websocket::{self, Subprotocol};
-use super::{auth, blob, dashboard, error, rest};
+use super::{blob, body, dashboard, error, rest};
 use crate::handle::HubHandle;
 use crate::transport::Peer;
 use crate::transport::websocket::Upgrade;
@@ -33,6 +35,8 @@ use crate::{amqp, mqtt};
 const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
 /// Bytes of a request's head.
 const HEAD_LIMIT: usize = 64 * 1024;
+/// Bytes of a login.
+const LOGIN_LIMIT: usize = 8 * 1024;
 const REQUEST_ID: HeaderName = HeaderName::from_static(X_MS_REQUEST_ID);
 
 /// Serves HTTP connections: REST, the control API, and MQTT and AMQP over WebSocket. Cheap to
@@ -47,6 +51,7 @@ struct Inner {
     mqtt: mqtt::Endpoint,
     amqp: amqp::Endpoint,
     control: TowerToHyperService<Router>,
+    guard: Guard,
     request_ids: RequestIds,
 }
 
@@ -61,11 +66,23 @@ struct Connection<'a> {
 
 impl Endpoint {
     /// An endpoint of this hub; a connection that becomes a WebSocket is handed to `mqtt` or `amqp`.
+    /// The control API asks for no token.
     pub fn new(
         handle: HubHandle,
         info: Arc<Info>,
         mqtt: mqtt::Endpoint,
         amqp: amqp::Endpoint,
+    ) -> Self {
+        Self::guarded(handle, info, mqtt, amqp, Guard::default())
+    }
+
+    /// As [`Self::new`], with a guard of one's own before the control API.
+    pub fn guarded(
+        handle: HubHandle,
+        info: Arc<Info>,
+        mqtt: mqtt::Endpoint,
+        amqp: amqp::Endpoint,
+        guard: Guard,
     ) -> Self {
         let request_ids = RequestIds::new(handle.inspect(|hub| hub.config().seed));
         let control = TowerToHyperService::new(control::router(handle.clone(), info));
@@ -75,6 +92,7 @@ impl Endpoint {
                 mqtt,
                 amqp,
                 control,
+                guard,
                 request_ids,
             }),
         }
@@ -209,18 +227,39 @@ impl Inner {
         {
             return dashboard::file(request.method(), request.headers(), path);
         }
+        let mut response = self.guarded(request, below, connection).await;
+        guard::seal(response.headers_mut());
+        response
+    }
+
+    /// What the guard stands before.
+    async fn guarded(
+        &self,
+        request: Request<Incoming>,
+        below: &[String],
+        connection: &Connection<'_>,
+    ) -> Response {
+        let peer = connection.peer;
         let (mut parts, body) = request.into_parts();
-        if auth::is_cross_origin(&parts) {
-            let error = Error::new(
-                ErrorCode::GenericForbidden,
-                "pages of other origins may not",
-            );
-            return error::refusal(&self.handle, &error, ErrorFormat::Legacy);
+        // Who supervises the emulator knows no token, and asks under whatever name.
+        let is_health = parts.method == Method::GET && *below == [control::HEALTH];
+        if !is_health && let Err(refused) = self.guard.check_origin(&parts) {
+            return error::refusal(&self.handle, &refused, ErrorFormat::Legacy);
+        }
+        if parts.method == Method::POST && *below == [control::LOGIN] {
+            let answered = self.log_in(&parts, body, peer).await;
+            return answered.unwrap_or_else(|refused| self.unauthorized(&refused));
+        }
+        if parts.method == Method::POST && *below == [control::LOGOUT] {
+            return Guard::log_out(&parts.headers, peer);
+        }
+        if !is_health && let Err(refused) = self.guard.check_token(&parts, peer) {
+            return self.unauthorized(&refused);
         }
         if let [hub, segments @ ..] = below
             && hub == control::HUB
         {
-            let operator = Caller::Operator(connection.peer);
+            let operator = Caller::Operator(peer);
             return rest::answer(&self.handle, operator, &parts, segments, body).await;
         }
         parts
@@ -230,5 +269,22 @@ impl Inner {
             Ok(response) => response,
             Err(never) => match never {},
         }
+    }
+
+    /// `POST /_emulator/login`: `{"token"}` for a cookie.
+    async fn log_in(&self, parts: &Parts, body: Incoming, peer: &Peer) -> Result<Response, Error> {
+        let body = body::read(&parts.headers, body, LOGIN_LIMIT).await?;
+        let body = json::parse_object(&body)?;
+        let token = body.get("token").and_then(|token| token.as_str());
+        let token = token.ok_or_else(|| Error::argument_invalid("token is needed, a string"))?;
+        self.guard.log_in(&parts.headers, token, peer)
+    }
+
+    fn unauthorized(&self, refused: &Error) -> Response {
+        let mut response = error::refusal(&self.handle, refused, ErrorFormat::Legacy);
+        if response.status() == StatusCode::UNAUTHORIZED {
+            guard::challenge(response.headers_mut());
+        }
+        response
     }
 }

@@ -4,8 +4,9 @@
 //! [`Endpoint::serve`] is the entry point: one call per connection. `route` says what a path
 //! means and `rest` who answers it: `service` does what a back end asks for, `device` what a
 //! device, `blob` what a storage client, `control` what the people who run the emulator ask for,
-//! `websocket` hands a connection over to MQTT or AMQP, `dashboard` holds the page that shows it all. Nothing here decides anything about devices: that
-//! is the hub's.
+//! before which stands `guard`, `websocket` hands a connection over to MQTT or AMQP, `dashboard`
+//! holds the page that shows it all. Nothing here decides anything about devices: that is the
+//! hub's.
 
 mod answer;
 mod auth;
@@ -17,6 +18,8 @@ mod dashboard;
 mod device;
 mod endpoint;
 mod error;
+mod guard;
+mod login;
 mod message;
 mod request_id;
 mod rest;
@@ -27,3 +30,4 @@ mod websocket;
 pub use blob::RESERVED as RESERVED_CONTAINERS;
 pub use control::{EventsStrings, Info};
 pub use endpoint::Endpoint;
+pub use guard::{ControlAccess, Guard, HostPattern, HostPatternError};

@@ -19,6 +19,7 @@ mod errors;
 mod events;
 mod feedback;
 mod files;
+mod guard;
 mod hub;
 mod jobs;
 mod keys;

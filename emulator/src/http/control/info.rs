@@ -32,6 +32,7 @@ pub struct Info {
     connection_strings: BTreeMap<String, String>,
     storage: Option<String>,
     events: Option<EventsStrings>,
+    needs_admin_token: bool,
     ready: AtomicBool,
 }
 
@@ -53,6 +54,7 @@ impl Info {
             connection_strings,
             storage: None,
             events: None,
+            needs_admin_token: false,
             ready,
         }
     }
@@ -67,6 +69,17 @@ impl Info {
     pub fn with_events(mut self, strings: EventsStrings) -> Self {
         self.events = Some(strings);
         self
+    }
+
+    /// Tells that the control API asks for a token, too.
+    pub fn with_admin_token_needed(mut self, needed: bool) -> Self {
+        self.needs_admin_token = needed;
+        self
+    }
+
+    /// Whether the control API asks for a token.
+    pub fn needs_admin_token(&self) -> bool {
+        self.needs_admin_token
     }
 
     /// The connection strings for readers of events, if they were told.
@@ -143,6 +156,7 @@ impl Info {
             "ca_file": self.ca_file,
             "ca_pem": self.ca_pem,
             "connection_strings": self.connection_strings,
+            "admin_token_needed": self.needs_admin_token,
         });
         if let Some(EventsStrings { tls, plain }) = &self.events {
             // Beside those of the policies, where people look for them.

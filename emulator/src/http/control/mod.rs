@@ -1,5 +1,5 @@
-//! The control API under `/_emulator`: for the people and tests that run the emulator. No
-//! credentials are asked for; what is done is done by [`Principal::operator`].
+//! The control API under `/_emulator`: for the people and tests that run the emulator. Whoever the
+//! guard lets through does everything as [`Principal::operator`].
 
 mod certificates;
 mod clock;
@@ -41,6 +41,12 @@ pub use info::{EventsStrings, Info};
 pub(super) const ROOT: &str = "_emulator";
 /// The segment below it under which the hub's own REST paths are answered in the operator's name.
 pub(super) const HUB: &str = "hub";
+/// Whether the emulator is ready: the one path that the guard lets everybody ask.
+pub(super) const HEALTH: &str = "health";
+/// Where a browser changes the admin token for a cookie.
+pub(super) const LOGIN: &str = "login";
+/// Where it gives the cookie back.
+pub(super) const LOGOUT: &str = "logout";
 
 /// Asks a connection to end; every request carries its own.
 #[derive(Clone)]
