@@ -5,6 +5,7 @@
 
 mod properties;
 mod queue;
+mod view;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use iothub_protocol::{ClientId, Error, ErrorCode, Message, Timestamp};
 
 pub(crate) use queue::Queues;
 use queue::{Holder, State};
+pub use view::QueuedC2d;
 
 use crate::Hub;
 use crate::access::{Permission, Principal, Who};

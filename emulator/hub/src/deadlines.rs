@@ -42,7 +42,23 @@ pub(crate) struct Deadlines {
     count: u64,
 }
 
+impl DeadlineId {
+    /// When it is due.
+    pub(crate) fn at(self) -> Timestamp {
+        self.0
+    }
+}
+
 impl Deadlines {
+    /// Everything that is due some time, soonest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Timestamp, &Due)> {
+        self.entries.iter().map(|(id, due)| (id.0, due))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(crate) fn set(&mut self, at: Timestamp, due: Due) -> DeadlineId {
         self.count += 1;
         let id = DeadlineId(at, self.count);

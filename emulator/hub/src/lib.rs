@@ -22,6 +22,7 @@ mod entropy;
 mod export;
 mod feedback;
 mod file_notifications;
+mod glance;
 mod jobs;
 mod keys;
 mod lifecycle;
@@ -38,6 +39,7 @@ mod sessions;
 mod telemetry;
 mod throttles;
 mod twins;
+mod upcoming;
 mod uploads;
 
 use std::sync::Arc;
@@ -51,7 +53,7 @@ pub use access::{
 };
 pub use audience::{Proof, Reach};
 pub use authorities::{Authority, AuthorityCertificate, TrustAnchor};
-pub use c2d::{C2dMessage, Received};
+pub use c2d::{C2dMessage, QueuedC2d, Received};
 pub use configurations::ConfigurationReading;
 pub use consumers::{ConsumerGroup, DEFAULT_GROUP, ReaderId, ReaderRequest};
 pub use cx::{Change, Cx, Delivery, Effect, IdentityChange, Notice, Outcome, TwinParts};
@@ -60,6 +62,7 @@ pub use entropy::Entropy;
 pub use export::ExportSnapshot;
 pub use feedback::FeedbackBatch;
 pub use file_notifications::ReceivedFileNotification;
+pub use glance::Glance;
 pub use jobs::JobFilter;
 pub use limits::{
     BeforeSubscription, ConnectionEvents, CountedReturns, ExpiredCertificates, Limits,
@@ -80,6 +83,7 @@ pub use sessions::{
 pub use telemetry::{Event, EventSource, Origin, PartitionHead, PartitionId};
 pub use throttles::{Decision, QuotaMeter, Sku, Throttle, ThrottleMeter, Tier};
 pub use twins::Twin;
+pub use upcoming::Upcoming;
 pub use uploads::{BlobFacts, Upload};
 
 /// How a hub is set up; constant for its life.

@@ -55,6 +55,12 @@ enum State {
 }
 
 impl Methods {
+    /// Whom a call is for, and which method.
+    pub(crate) fn subject(&self, call: CallId) -> Option<(&ClientId, &str)> {
+        let call = self.calls.get(&call)?;
+        Some((&call.client, &call.name))
+    }
+
     /// Nothing but where numbering goes on: who still holds a number must not meet it again.
     pub(crate) fn emptied(&self) -> Self {
         Self {

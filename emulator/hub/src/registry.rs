@@ -222,11 +222,7 @@ impl Hub {
     /// The count of connected devices (modules are not devices).
     pub fn connected_devices(&self, caller: &Principal) -> Result<u64, Error> {
         caller.require(Permission::ServiceConnect)?;
-        let connections = self.connections();
-        Ok(connections
-            .iter()
-            .filter(|summary| summary.client.module.is_none())
-            .count() as u64)
+        Ok(self.sessions.devices())
     }
 
     pub(crate) fn create_device(
@@ -601,6 +597,14 @@ impl Registry {
         self.identities
             .values()
             .filter(|identity| identity.client.module.is_none())
+    }
+
+    /// Every device by name, in order.
+    pub(crate) fn device_ids(&self) -> impl Iterator<Item = &DeviceId> {
+        let devices = self.identities.keys();
+        devices
+            .filter(|client| client.module.is_none())
+            .map(|client| &client.device)
     }
 
     /// At most `count` clients from `next` on, or from the first.

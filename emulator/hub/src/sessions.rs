@@ -1,10 +1,12 @@
 //! Who is connected, what they listen to, and who takes whose place.
 
+mod subscriptions;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use iothub_protocol::{ClientId, Error, ErrorCode, Message, Timestamp};
+use iothub_protocol::{ClientId, DeviceId, Error, ErrorCode, Message, Timestamp};
 
 use crate::access::{Principal, Who};
 use crate::cx::{Change, Cx, Effect, Notice};
@@ -14,37 +16,11 @@ use crate::methods::CallId;
 use crate::telemetry::Origin;
 use crate::{Hub, Permission};
 
+pub use subscriptions::{Feature, Guarantee, Subscriptions};
+
 /// Names a connection's presence in the hub. Never given out twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u64);
-
-/// A kind of thing a client can ask to be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Feature {
-    /// Direct method calls.
-    Methods,
-    /// Answers to its twin requests.
-    TwinResponses,
-    /// Changes of desired properties.
-    DesiredChanges,
-    /// Cloud-to-device messages.
-    C2d,
-    /// Messages routed to a module's inputs.
-    Inputs,
-}
-
-/// How surely a client wants to be sent something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Guarantee {
-    /// Sent once, not acknowledged.
-    AtMostOnce,
-    /// Sent until acknowledged.
-    AtLeastOnce,
-}
-
-/// What a client has asked to be sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Subscriptions([Option<Guarantee>; 5]);
 
 /// A client's wish to be present.
 #[derive(Clone, Debug)]
@@ -94,6 +70,10 @@ pub struct SessionSummary {
     pub transport: &'static str,
     /// Since when.
     pub since: Timestamp,
+    /// When it last did something.
+    pub last_activity: Timestamp,
+    /// When it ends because its token does; `None`: it has none.
+    pub expires: Option<Timestamp>,
     /// What it listens to.
     pub subscriptions: Subscriptions,
 }
@@ -121,50 +101,18 @@ pub(crate) struct Session {
 pub(crate) struct Sessions {
     open: HashMap<SessionId, Session>,
     by_client: HashMap<ClientId, SessionId>,
+    /// Kept beside, so that nobody who wants to know has to count.
+    counts: Counts,
     /// Shared between forks, like the registry.
     remembered: OrdMap<ClientId, Subscriptions>,
     last: u64,
 }
 
-impl Feature {
-    /// Every feature.
-    pub const ALL: [Self; 5] = [
-        Self::Methods,
-        Self::TwinResponses,
-        Self::DesiredChanges,
-        Self::C2d,
-        Self::Inputs,
-    ];
-
-    /// The name people see.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Methods => "methods",
-            Self::TwinResponses => "twinResponses",
-            Self::DesiredChanges => "desiredChanges",
-            Self::C2d => "c2d",
-            Self::Inputs => "inputs",
-        }
-    }
-}
-
-impl Subscriptions {
-    /// How surely `feature` is to be sent; `None` when it is not.
-    pub fn get(&self, feature: Feature) -> Option<Guarantee> {
-        self.0[feature as usize]
-    }
-
-    /// Adds, changes or removes one.
-    pub fn set(&mut self, feature: Feature, guarantee: Option<Guarantee>) {
-        self.0[feature as usize] = guarantee;
-    }
-
-    /// The features that are subscribed to.
-    pub fn features(&self) -> impl Iterator<Item = Feature> + '_ {
-        Feature::ALL
-            .into_iter()
-            .filter(|&feature| self.get(feature).is_some())
-    }
+/// How many are open.
+#[derive(Clone, Default)]
+struct Counts {
+    by_transport: BTreeMap<&'static str, usize>,
+    devices: u64,
 }
 
 impl Hub {
@@ -230,8 +178,7 @@ impl Hub {
             auth_method: request.principal.auth_method(),
             model_id: request.model_id.clone().filter(|id| !id.is_empty()),
         });
-        self.sessions.by_client.insert(client.clone(), session);
-        self.sessions.open.insert(
+        self.sessions.add(
             session,
             Session {
                 client: client.clone(),
@@ -390,27 +337,57 @@ impl Hub {
         Ok(())
     }
 
+    /// Ends the session of `client` as it would end when its token expires, now.
+    ///
+    /// Refuses with `DeviceNotOnline`, and with `ArgumentInvalid` a session that no token keeps
+    /// open.
+    pub fn expire_token(
+        &mut self,
+        cx: &mut Cx<'_>,
+        caller: &Principal,
+        client: &ClientId,
+    ) -> Result<(), Error> {
+        caller.require(Permission::RegistryWrite)?;
+        let (session, state) = self
+            .sessions
+            .find(client)
+            .ok_or_else(|| Error::new(ErrorCode::DeviceNotOnline, client.to_string()))?;
+        if state.expiry.is_none() {
+            let detail = format!("{client} is not connected by a token: nothing of it expires");
+            return Err(Error::argument_invalid(detail));
+        }
+        self.session_token_expired(cx, session);
+        Ok(())
+    }
+
     /// Everyone who is connected, in the order they came.
     pub fn connections(&self) -> Vec<SessionSummary> {
-        let mut all: Vec<_> = self
-            .sessions
-            .open
-            .iter()
-            .map(|(&session, state)| SessionSummary {
-                session,
-                client: state.client.clone(),
-                transport: state.transport,
-                since: state.since,
-                subscriptions: state.subscriptions,
-            })
-            .collect();
+        let open = self.sessions.open.iter();
+        let mut all: Vec<_> = open.map(|(&id, state)| state.summary(id)).collect();
         all.sort_by_key(|summary| summary.session);
         all
+    }
+
+    /// A device that is connected, then its modules that are.
+    pub fn connections_of(&self, device: &DeviceId) -> Vec<SessionSummary> {
+        let modules = self.registry.modules_of(device);
+        let modules = modules.map(|module| module.client.clone());
+        std::iter::once(ClientId::device(device.clone()))
+            .chain(modules)
+            .filter_map(|client| self.sessions.find(&client))
+            .map(|(id, state)| state.summary(id))
+            .collect()
     }
 
     /// How many clients are connected.
     pub fn connection_count(&self) -> usize {
         self.sessions.open.len()
+    }
+
+    /// How many clients are connected by which transport, as [`ConnectRequest::transport`] names
+    /// it. Transports that nobody uses any more have a zero.
+    pub fn connection_counts(&self) -> &BTreeMap<&'static str, usize> {
+        &self.sessions.counts.by_transport
     }
 
     /// Who a session is.
@@ -455,10 +432,9 @@ impl Hub {
         end: End,
         why: &'static str,
     ) -> bool {
-        let Some(state) = self.sessions.open.remove(&session) else {
+        let Some(state) = self.sessions.take(session) else {
             return false;
         };
-        self.sessions.by_client.remove(&state.client);
         if let Some(expiry) = state.expiry {
             self.deadlines.cancel(expiry);
         }
@@ -499,7 +475,48 @@ impl Hub {
     }
 }
 
+impl Session {
+    fn summary(&self, session: SessionId) -> SessionSummary {
+        SessionSummary {
+            session,
+            client: self.client.clone(),
+            transport: self.transport,
+            since: self.since,
+            last_activity: self.last_activity,
+            expires: self.expiry.map(DeadlineId::at),
+            subscriptions: self.subscriptions,
+        }
+    }
+
+    /// What carries it, and since when.
+    pub(crate) fn carried(&self) -> (&'static str, Timestamp) {
+        (self.transport, self.since)
+    }
+}
+
 impl Sessions {
+    fn add(&mut self, session: SessionId, state: Session) {
+        *self.counts.by_transport.entry(state.transport).or_default() += 1;
+        self.counts.devices += u64::from(state.client.module.is_none());
+        self.by_client.insert(state.client.clone(), session);
+        self.open.insert(session, state);
+    }
+
+    fn take(&mut self, session: SessionId) -> Option<Session> {
+        let state = self.open.remove(&session)?;
+        self.by_client.remove(&state.client);
+        self.counts.devices -= u64::from(state.client.module.is_none());
+        if let Some(count) = self.counts.by_transport.get_mut(state.transport) {
+            *count -= 1;
+        }
+        Some(state)
+    }
+
+    /// How many devices are connected; modules are not devices.
+    pub(crate) fn devices(&self) -> u64 {
+        self.counts.devices
+    }
+
     pub(crate) fn of(&self, client: &ClientId) -> Option<SessionId> {
         self.by_client.get(client).copied()
     }

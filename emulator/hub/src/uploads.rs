@@ -60,6 +60,13 @@ struct Active {
     deadline: Option<DeadlineId>,
 }
 
+impl Uploads {
+    /// An upload in progress.
+    pub(crate) fn find(&self, id: &str) -> Option<&Upload> {
+        self.active.get(id).map(|active| &*active.upload)
+    }
+}
+
 impl Hub {
     /// Begins an upload to `blob`, which is the device's to write until the answer's `expires`.
     ///

@@ -84,6 +84,12 @@ impl DeviceAuthority {
         Ok(authority)
     }
 
+    /// The authority of devices for tests that the directory holds, made when there is none yet. Its
+    /// own kind of key need not be its devices'.
+    pub fn of_devices(dir: &Path) -> Result<Self, CertificateError> {
+        Self::load_or_create(dir, "IoT devices' test CA", KeyType::P256)
+    }
+
     /// Where [`Self::load_or_create`] keeps the certificate.
     pub fn file_in(dir: &Path) -> PathBuf {
         dir.join(CERTIFICATE)

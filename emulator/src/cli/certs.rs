@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::output::{OutputFormat, print};
 use super::serve::{KeyTypeArg, default_certificate_dir};
-use crate::certificates::{DeviceAuthority, Issued, KeyType, Validity, self_signed};
+use crate::certificates::{DeviceAuthority, Issued, Validity, self_signed};
 use crate::clock::HubClock;
 
 /// Certificates.
@@ -119,9 +119,7 @@ impl IssueArgs {
     /// Issues by the local test authority and writes the files.
     fn signed(&self, name: &str, stem: &str) -> anyhow::Result<()> {
         let dir = self.cert_dir.path()?;
-        // The authority's own kind of key need not be its devices'.
-        let authority =
-            DeviceAuthority::load_or_create(&dir, "IoT devices' test CA", KeyType::P256)?;
+        let authority = DeviceAuthority::of_devices(&dir)?;
         let issued = authority.issue(name, self.key_type.into(), self.validity())?;
         self.save(&issued, stem, Some(&DeviceAuthority::file_in(&dir)))
     }

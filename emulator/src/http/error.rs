@@ -6,6 +6,7 @@ use http::header::{HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use iothub_protocol::http::{ErrorFormat, IOTHUB_ERRORCODE, error_body};
 use iothub_protocol::{Clock, Error, ErrorCode};
+use serde_json::{Map, Value};
 
 use super::answer;
 use crate::handle::HubHandle;
@@ -25,6 +26,24 @@ pub(super) fn refusal(handle: &HubHandle, error: &Error, format: ErrorFormat) ->
     };
     let body = error_body(error, format, &handle.tracking_id(), handle.clock().now());
     let mut response = answer::json(status, body);
+    name(&mut response, error.code);
+    response
+}
+
+/// As [`refusal`], with one more member in the body, for those who read it by program.
+pub(super) fn refusal_with(
+    handle: &HubHandle,
+    error: &Error,
+    format: ErrorFormat,
+    member: &str,
+    value: impl Into<Value>,
+) -> Response {
+    let body = error_body(error, format, &handle.tracking_id(), handle.clock().now());
+    let mut body: Map<String, Value> = serde_json::from_str(&body).unwrap_or_default();
+    body.insert(member.to_owned(), value.into());
+    let status =
+        StatusCode::from_u16(error.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = answer::json(status, Value::Object(body).to_string());
     name(&mut response, error.code);
     response
 }

@@ -279,6 +279,36 @@ async fn a_token_that_expires_ends_only_its_own_devices_session() {
     assert_eq!(sent, DeliveryState::Accepted);
 }
 
+#[tokio::test]
+async fn a_token_that_is_made_to_expire_ends_its_session_until_there_is_a_new_one() {
+    let emulator = frozen_emulator().await;
+    let mut client = Client::connect(&emulator).await;
+    let mut links = Vec::new();
+    for device in ["d1", "d2"] {
+        let key = hub::register(&emulator, device).await;
+        let token = hub::device_token(&emulator, device, &key);
+        client.put_token(&hub::resource(device), &token).await;
+        links.push((token, telemetry(&mut client, device).await));
+    }
+
+    let d1 = ClientId::parse("d1").unwrap();
+    let expired = emulator
+        .handle()
+        .call(OperationKind::Control.hub_wide(), |hub, cx| {
+            hub.expire_token(cx, &Principal::operator(), &d1)
+        });
+    expired.await.unwrap();
+
+    let error = client.expect_detach(links[0].1).await.unwrap();
+    assert_eq!(condition_of(&error), "amqp:unauthorized-access");
+    let sent = client.send(links[1].1, &message("x")).await;
+    assert_eq!(sent, DeliveryState::Accepted);
+    let renewed = client.put_token(&hub::resource("d1"), &links[0].0).await;
+    assert_eq!(renewed.0, 200);
+    telemetry(&mut client, "d1").await;
+    assert_eq!(present(&emulator).len(), 2);
+}
+
 /// Lets minutes pass in which the client gives signs of life.
 async fn pass(emulator: &Emulator, client: &mut Client, minutes: u32) {
     for _ in 0..minutes {

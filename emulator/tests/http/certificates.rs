@@ -1,6 +1,8 @@
 //! `/_emulator/certificates`: the authorities whose devices are let in.
 
-use iothub_emulator::certificates::{DeviceAuthority, KeyType, Validity};
+use iothub_emulator::certificates::{
+    ClientCertificate, DeviceAuthority, KeyType, Validity, decode,
+};
 use iothub_protocol::Timestamp;
 use serde_json::json;
 
@@ -172,4 +174,47 @@ async fn twenty_five_authorities_are_the_limit() {
         refused.header("iothub-errorcode"),
         Some("IotHubQuotaExceeded")
     );
+}
+
+#[tokio::test]
+async fn a_certificate_is_made_for_a_device() {
+    let hub = TestHub::new();
+
+    let made = hub
+        .control("POST certificates/leaf", r#"{"commonName":"d1","days":30}"#)
+        .await;
+
+    assert_eq!(made.status, 200, "{made:?}");
+    let made = made.json();
+    let text = |name: &str| made[name].as_str().unwrap().to_owned();
+    let der = decode(&text("certificate")).unwrap();
+    let read = ClientCertificate::parse(&der).unwrap();
+    assert_eq!(read.common_name.as_deref(), Some("d1"));
+    assert_eq!(read.thumbprints.sha1_hex, text("thumbprint_sha1"));
+    assert_eq!(read.thumbprints.sha256_hex, text("thumbprint_sha256"));
+    assert_eq!(read.not_after.to_iso_seconds(), "2024-04-13T09:54:49Z");
+    assert!(text("private_key").starts_with("-----BEGIN PRIVATE KEY-----"));
+    assert_eq!(made["authority"], json!(null));
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_devices_certificate_is_refused() {
+    let hub = TestHub::new();
+
+    for wish in [
+        "{}",
+        r#"{"commonName":""}"#,
+        r#"{"commonName":"a b"}"#,
+        r#"{"commonName":"d1","days":1.5}"#,
+        r#"{"commonName":"d1","days":999999999}"#,
+        r#"{"commonName":"d1","keyType":"dsa"}"#,
+        r#"{"commonName":"d1","signed":"yes"}"#,
+        // Nothing is kept in a directory here.
+        r#"{"commonName":"d1","signed":true}"#,
+    ] {
+        let refused = hub.control("POST certificates/leaf", wish).await;
+        assert_eq!(refused.status, 400, "{wish}: {refused:?}");
+    }
+    let other = hub.control("POST certificates/ca", "{}").await;
+    assert_eq!(other.status, 405);
 }

@@ -6,6 +6,9 @@ use crate::client::{
     Client, connect, emulator, frozen_emulator, noon, register, resource, subscribe, token,
 };
 use iothub_emulator::Emulator;
+use iothub_emulator::activity::OperationKind;
+use iothub_hub::Principal;
+use iothub_protocol::ClientId;
 use iothub_protocol::mqtt::packet::{
     ClientPacket, ConnAckCode, Connect, QoS, ServerPacket, SubAckCode, Will,
 };
@@ -327,6 +330,24 @@ async fn a_live_connection_outlives_its_token_by_ten_minutes() {
     emulator.handle().advance(Duration::from_secs(2)).await;
 
     client.expect_close().await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_made_to_expire_ends_the_connection() {
+    let emulator = frozen_emulator().await;
+    let mut expiring = Client::online(&emulator, "d1").await;
+    let mut other = Client::online(&emulator, "d2").await;
+
+    let expired = emulator
+        .handle()
+        .call(OperationKind::Control.hub_wide(), |hub, cx| {
+            let client = ClientId::parse("d1").unwrap();
+            hub.expire_token(cx, &Principal::operator(), &client)
+        });
+    expired.await.unwrap();
+
+    expiring.expect_close().await;
+    other.expect_alive().await;
 }
 
 #[tokio::test]

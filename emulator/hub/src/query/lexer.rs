@@ -51,10 +51,16 @@ impl Token {
 /// A refusal that tells where; positions count characters from 1, as people do.
 pub(super) fn refused(text: &str, at: usize, what: impl std::fmt::Display) -> Error {
     let position = text.get(..at).map_or(at, |before| before.chars().count()) + 1;
-    Error::argument_invalid(format!(
-        "The query is invalid at position {position}: {what}"
-    ))
+    Error::argument_invalid(format!("{REFUSED_AT}{position}: {what}"))
 }
+
+/// The place that a refusal tells; `None`: it is about something else.
+pub(super) fn refused_at(error: &Error) -> Option<usize> {
+    let (position, _) = error.detail.strip_prefix(REFUSED_AT)?.split_once(':')?;
+    position.parse().ok()
+}
+
+const REFUSED_AT: &str = "The query is invalid at position ";
 
 /// All tokens of `text`, the last one `End`.
 pub(super) fn tokens(text: &str) -> Result<Vec<Spanned>, Error> {
@@ -294,6 +300,8 @@ mod tests {
         ] {
             let error = tokens(text).unwrap_err();
             assert!(error.detail.contains(place), "{text}: {}", error.detail);
+            let position = refused_at(&error).unwrap();
+            assert_eq!(format!("position {position}"), place);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Running a SELECT: which rows, which columns, which groups, which page
 //! (`spec/service.md` 5.1 to 5.3).
 
+mod everything;
+
 use std::ops::Bound;
 
 use iothub_protocol::{ClientId, DeviceId, Error};
@@ -11,7 +13,7 @@ use super::ast::{Aggregate, Comparison, Expr, Literal, Selected, Statement};
 use super::eval::{Row, is_true};
 use super::functions::{Dialect, Function};
 use super::item::{Item, numbers};
-use super::lexer::refused;
+use super::lexer::{refused, refused_at};
 use super::paging::{Continuation, PageRequest, Position};
 use super::parser::Parser;
 use super::resolve::{Collection, Field, Reference};
@@ -173,6 +175,12 @@ impl Query {
             asks_who_is_connected,
             loads,
         })
+    }
+
+    /// Where in its text a refused query is wrong, characters counted from 1; `None`: the refusal
+    /// is about something else.
+    pub fn position_of(refusal: &Error) -> Option<usize> {
+        refused_at(refusal)
     }
 
     /// Whether its filter, columns or groups depend on who is connected. `SELECT *` alone does

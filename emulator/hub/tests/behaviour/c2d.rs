@@ -737,3 +737,40 @@ fn an_ended_session_acknowledges_nothing() {
     let gone = Some(ErrorCode::DeviceConnectionClosedRemotely);
     assert_eq!((code(reply), outcome), (gone, Outcome::default()));
 }
+
+#[test]
+fn a_look_at_the_queue_tells_who_has_which_message_and_takes_none() {
+    let mut hub = fixture().device("d1");
+    for (properties, body) in [("%24.mid=a&iothub-ack=full", "1"), ("", "2"), ("", "3")] {
+        hub.send("d1", properties, body).0.unwrap();
+    }
+    let received = hub.fetch("d1").unwrap();
+    let look = |hub: &Fixture, most| {
+        let queue = hub.hub.c2d_queue(&hub.operator, &client("d1"), most);
+        queue.unwrap()
+    };
+
+    let (messages, total) = look(&hub, 2);
+
+    assert_eq!(total, 3);
+    let told: Vec<_> = messages
+        .iter()
+        .map(|it| (it.message.sequence, it.lock, it.delivered, it.ack().name()))
+        .collect();
+    let until = hub.hub.next_deadline().unwrap();
+    assert_eq!(
+        told,
+        [
+            (1, Some((received.lock, until)), true, "full"),
+            (2, None, false, "none"),
+        ]
+    );
+    hub.settle("d1", received.lock, Settlement::Abandon)
+        .0
+        .unwrap();
+    let (messages, _) = look(&hub, 1);
+    assert_eq!((messages[0].lock, messages[0].delivered), (None, true));
+    assert_eq!(messages[0].message.delivery_count, 1);
+    let unknown = hub.hub.c2d_queue(&hub.operator, &client("d2"), 1);
+    assert_eq!(code(unknown), Some(ErrorCode::DeviceNotFound));
+}

@@ -30,4 +30,5 @@ mod sessions;
 mod telemetry;
 mod throttles;
 mod twins;
+mod upcoming;
 mod uploads;

@@ -388,3 +388,96 @@ fn a_model_that_is_announced_late_counts_from_then_on() {
         .unwrap();
     assert_eq!(hub.twin("d1")["version"], version, "nothing new");
 }
+
+#[test]
+fn a_token_can_be_made_to_expire_and_ends_its_session_as_it_would_in_time() {
+    let by_time = |hub: &mut crate::fixture::Fixture| {
+        hub.now = hub.hub.next_deadline().unwrap();
+        hub.fire_due().effects
+    };
+    let on_request = |hub: &mut crate::fixture::Fixture| {
+        let operator = hub.operator.clone();
+        let (reply, outcome) = hub.run(|hub, cx| hub.expire_token(cx, &operator, &client("d1")));
+        reply.unwrap();
+        outcome.effects
+    };
+    let mut hub = fixture().device("d1");
+    let session = hub.connect("d1");
+    let mut other = hub.clone();
+
+    let expired = [Effect::Disconnect(session, ErrorCode::IotHubUnauthorized)];
+    assert_eq!(by_time(&mut hub), expired);
+    assert_eq!(on_request(&mut other), expired);
+    assert!(!other.identity("d1").connected);
+    assert_eq!(other.hub.next_deadline(), None);
+}
+
+#[test]
+fn only_a_token_that_keeps_a_session_open_can_be_made_to_expire() {
+    let mut hub = fixture().device("d1").device("d2");
+    let operator = hub.operator.clone();
+    hub.connect_with("d2", |request| request.principal = operator.clone())
+        .0
+        .unwrap();
+
+    let expire = |hub: &mut crate::fixture::Fixture, id: &str| {
+        let (reply, outcome) = hub.run(|hub, cx| hub.expire_token(cx, &operator, &client(id)));
+        assert_eq!(outcome, Outcome::default());
+        reply.unwrap_err().code
+    };
+
+    assert_eq!(expire(&mut hub, "d1"), ErrorCode::DeviceNotOnline);
+    assert_eq!(expire(&mut hub, "d2"), ErrorCode::ArgumentInvalid);
+    let device = hub.principal("d2");
+    let (refused, _) = hub.run(|hub, cx| hub.expire_token(cx, &device, &client("d2")));
+    assert_eq!(
+        refused.unwrap_err().code,
+        ErrorCode::IotHubUnauthorizedAccess
+    );
+}
+
+#[test]
+fn connections_are_counted_by_what_carries_them() {
+    let mut hub = fixture().device("d1").device("d2").module("d1/m1");
+    let by = |hub: &mut crate::fixture::Fixture, id: &str, transport| {
+        let (connected, _) = hub.connect_with(id, |request| request.transport = transport);
+        connected.unwrap().session
+    };
+    let counts = |hub: &crate::fixture::Fixture| {
+        let counts = hub.hub.connection_counts().iter();
+        let counts: Vec<_> = counts.map(|(name, count)| (*name, *count)).collect();
+        (counts, hub.hub.connected_devices(&hub.operator).unwrap())
+    };
+
+    by(&mut hub, "d1", "a");
+    by(&mut hub, "d1/m1", "a");
+    let last = by(&mut hub, "d2", "b");
+    assert_eq!(counts(&hub), (vec![("a", 2), ("b", 1)], 2));
+
+    by(&mut hub, "d1", "b");
+    hub.disconnect(last, End::Lost);
+    hub.disconnect(last, End::Lost);
+    assert_eq!(counts(&hub), (vec![("a", 1), ("b", 1)], 1));
+
+    hub.delete("d1").0.unwrap();
+    assert_eq!(counts(&hub), (vec![("a", 0), ("b", 0)], 0));
+}
+
+#[test]
+fn the_connections_of_a_device_are_its_own_and_its_modules() {
+    let mut hub = fixture()
+        .device("d1")
+        .module("d1/m1")
+        .module("d1/m2")
+        .device("d10");
+    for id in ["d10", "d1/m2", "d1"] {
+        hub.connect(id);
+    }
+
+    let connections = hub.hub.connections_of(&crate::fixture::device("d1"));
+
+    let clients: Vec<_> = connections.iter().map(|it| it.client.to_string()).collect();
+    assert_eq!(clients, ["d1", "d1/m2"]);
+    let until = connections[0].expires.unwrap();
+    assert_eq!(Some(until), hub.hub.next_deadline());
+}

@@ -38,6 +38,8 @@ impl Bench {
             .iter()
             .map(|(id, session)| (*id, name(session.client), session.features.clone()))
             .collect();
+        let counted: usize = hub.connection_counts().values().sum();
+        prop_assert_eq!(counted, sessions.len());
         prop_assert_eq!(connections, sessions);
         for (partition, head) in hub.partition_heads().iter().enumerate() {
             let in_it = |id: &u8| hub.partition_of(&device(&format!("d{id}"))) == partition as u16;

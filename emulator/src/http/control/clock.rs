@@ -2,16 +2,29 @@
 
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
 use axum::response::Response;
+use iothub_hub::Upcoming;
 use iothub_protocol::{Clock, Error, json as members};
-use serde_json::json;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::{Control, object_of};
 use crate::http::{answer, body};
 
 /// Further than a test has any reason to go, and within what a timestamp can hold.
 const FURTHEST: f64 = 100.0 * 365.0 * 86_400.0;
+
+/// Timers that are told when the reader does not say how many, and the most.
+const TIMERS: usize = 50;
+const MOST_TIMERS: usize = 1000;
+
+/// How many timers are wanted.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Wish {
+    count: Option<usize>,
+}
 
 /// `GET /_emulator/clock`
 pub(super) async fn show(State(control): State<Control>) -> Response {
@@ -35,6 +48,37 @@ pub(super) async fn resume(State(control): State<Control>) -> Response {
 pub(super) async fn advance(State(control): State<Control>, request: Request) -> Response {
     let result = try_advance(&control, request).await;
     control.answer(result)
+}
+
+/// `GET /_emulator/clock/timers[?count=50]`: what the hub does by itself next, soonest first, and
+/// how much it will do some time. Connections have timers of their own, which are not told.
+pub(super) async fn timers(
+    State(control): State<Control>,
+    wish: Result<Query<Wish>, QueryRejection>,
+) -> Response {
+    let most = match wish {
+        Ok(Query(wish)) => wish.count.unwrap_or(TIMERS).min(MOST_TIMERS),
+        Err(rejection) => {
+            return control.refusal(&Error::argument_invalid(rejection.body_text()));
+        }
+    };
+    let (timers, total) = control.handle.inspect(|hub| hub.upcoming(most));
+    let now = control.handle.clock().now();
+    let timers: Vec<Value> = timers
+        .into_iter()
+        .map(|Upcoming { due, what, client }| {
+            let mut timer = json!({
+                "due": due.to_iso(),
+                "in_seconds": due.since(now).as_secs_f64(),
+                "what": what,
+            });
+            if let Some(client) = client {
+                timer["client"] = client.to_string().into();
+            }
+            timer
+        })
+        .collect();
+    answer::value(&json!({"now": now.to_iso(), "total": total, "timers": timers}))
 }
 
 async fn try_advance(control: &Control, request: Request) -> Result<Response, Error> {

@@ -11,12 +11,16 @@ mod event_log;
 mod events;
 mod faults;
 mod info;
+mod leaf;
 mod not_emulated;
+mod queues;
 mod reset;
 mod routing;
 mod seed;
+mod shelf;
 mod throttles;
 mod timeline;
+mod views;
 
 use std::sync::Arc;
 
@@ -34,6 +38,8 @@ use tokio_util::sync::CancellationToken;
 use super::{body, error};
 use crate::activity::OperationKind;
 use crate::handle::HubHandle;
+
+use shelf::Views;
 
 pub use info::{EventsStrings, Info};
 
@@ -57,6 +63,7 @@ pub(super) struct Shutdown(pub(super) CancellationToken);
 struct Control {
     handle: HubHandle,
     info: Arc<Info>,
+    views: Arc<Views>,
 }
 
 /// The routes of the control API.
@@ -68,15 +75,28 @@ pub(super) fn router(handle: HubHandle, info: Arc<Info>) -> Router {
         .route("/clock/freeze", post(clock::freeze))
         .route("/clock/resume", post(clock::resume))
         .route("/clock/advance", post(clock::advance))
+        .route("/clock/timers", get(clock::timers))
         .route("/reset", post(reset::reset))
         .route("/seed", post(seed::seed))
         .route("/events", get(events::read))
         .route("/timeline", get(timeline::read))
         .route("/connections", get(connections::list))
-        .route("/connections/{device}", delete(connections::drop_device))
+        .route(
+            "/connections/{device}",
+            get(connections::of_device).delete(connections::drop_device),
+        )
         .route(
             "/connections/{device}/{module}",
-            delete(connections::drop_module),
+            delete(connections::drop_module).post(connections::expire_device),
+        )
+        .route(
+            "/connections/{device}/{module}/expire-token",
+            post(connections::expire_module),
+        )
+        .route("/devices/{device}/c2d", get(queues::of_device))
+        .route(
+            "/devices/{device}/modules/{module}/c2d",
+            get(queues::of_module),
         )
         .route(
             "/faults",
@@ -94,6 +114,7 @@ pub(super) fn router(handle: HubHandle, info: Arc<Info>) -> Router {
         .route(
             "/certificates/{name}",
             get(certificates::show)
+                .post(leaf::make)
                 .put(certificates::put)
                 .delete(certificates::remove),
         )
@@ -110,12 +131,18 @@ pub(super) fn router(handle: HubHandle, info: Arc<Info>) -> Router {
                 .delete(consumer_groups::remove),
         )
         .route("/not-emulated", get(not_emulated::show))
-        .route("/throttles", get(throttles::show));
+        .route("/throttles", get(throttles::show))
+        .route("/views", post(views::make))
+        .route("/views/{id}", get(views::read));
     Router::new()
         .nest(&format!("/{ROOT}"), routes)
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_verb)
-        .with_state(Control { handle, info })
+        .with_state(Control {
+            views: Arc::new(Views::new(handle.opened())),
+            handle,
+            info,
+        })
 }
 
 async fn unknown_path(State(control): State<Control>, request: Request) -> Response {
