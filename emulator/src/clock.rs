@@ -144,6 +144,11 @@ pub(crate) async fn pause() {
     real_sleep(Duration::from_millis(1)).await;
 }
 
+/// The world's time, whatever the hub's clock does: for those who tell the world.
+pub(crate) fn world_now() -> Timestamp {
+    system_now()
+}
+
 /// So long by the system's time, whatever the hub's clock does: what a stream to an onlooker rests
 /// between two pieces.
 pub(crate) async fn rest(duration: Duration) {

@@ -1,5 +1,6 @@
 //! The one tree of settings. Text has become typed values before it gets here.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::blobs::{BlobSettings, DEFAULT_CONTAINER};
 use crate::certificates::CertificateOptions;
 use crate::http::ControlAccess;
 use crate::mqtt;
+use crate::otlp::OtlpSettings;
 use crate::registry_jobs::Folders;
 
 /// Everything that can be set. The default runs as it is: a hub in memory on loopback, every
@@ -56,6 +58,8 @@ pub struct Config {
     pub routes_folder: Option<PathBuf>,
     /// Devices' files.
     pub uploads: Uploads,
+    /// The collector that is sent traces and metrics. Without one, nothing is sent anywhere.
+    pub otlp: Option<OtlpSettings>,
 }
 
 /// Where devices' files go.
@@ -117,6 +121,32 @@ pub enum Storage {
         /// Bytes of events to keep.
         retention_bytes: u64,
     },
+}
+
+/// In words, for people.
+impl fmt::Display for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let newest = |bytes: &u64| format!("the newest {} MiB of events", bytes >> 20);
+        match self {
+            Self::Memory { retention_bytes } => write!(
+                f,
+                "in memory, gone when the emulator ends; {}",
+                newest(retention_bytes)
+            ),
+            Self::Directory {
+                path,
+                durability,
+                retention_bytes,
+            } => {
+                let safe = match durability {
+                    Durability::Periodic => "safe from the end of the process",
+                    Durability::EveryCommit => "safe from the end of the machine",
+                };
+                let path = path.display();
+                write!(f, "in {path}, {safe}; {}", newest(retention_bytes))
+            }
+        }
+    }
 }
 
 /// When a change in a file counts as safe.
@@ -214,6 +244,7 @@ impl Default for Config {
             routing: None,
             routes_folder: None,
             uploads: Uploads::default(),
+            otlp: None,
         }
     }
 }

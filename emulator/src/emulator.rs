@@ -20,7 +20,7 @@ use crate::config::{ClockSetting, Config, Durability, Port, SHUTDOWN_LIMIT, Stor
 use crate::handle::HubHandle;
 use crate::store::{FileOptions, FileStore, MemoryStore, Store, StoreError};
 use crate::transport::{self, Bound};
-use crate::{amqp, http, mqtt, registry_jobs};
+use crate::{amqp, http, mqtt, otlp, registry_jobs};
 
 /// A running emulator. Dropping it stops it without waiting; [`Emulator::shutdown`] waits.
 pub struct Emulator {
@@ -155,7 +155,8 @@ impl Emulator {
         );
         let info = info
             .with_storage(storage_string(&config.hostname, ports.https, account))
-            .with_events(events_strings(&config, ports, &policies));
+            .with_events(events_strings(&config, ports, &policies))
+            .with_store(config.storage.to_string());
         let info = Arc::new(info.with_admin_token_needed(config.control.token.is_some()));
         if config.control.token.is_none() && !is_loopback(&config) {
             notes.push(format!(
@@ -230,6 +231,9 @@ impl Emulator {
         let routes = handle.clone();
         until_stopped(&tasks, &stop, async move { routes.run_routes().await });
         until_stopped(&tasks, &stop, registry_jobs::run(handle.clone()));
+        if let Some(settings) = config.otlp {
+            tasks.spawn(otlp::run(handle.clone(), settings, stop.clone()));
+        }
         info.set_ready(true);
         Ok(Self {
             handle,

@@ -87,6 +87,13 @@ impl FaultPlan {
         self.lock().clone()
     }
 
+    /// How many rules there are, and on how many operations they have acted.
+    pub fn counts(&self) -> (u64, u64) {
+        let rules = self.lock();
+        let fired = rules.iter().map(|armed| armed.fired).sum();
+        (rules.len() as u64, fired)
+    }
+
     /// What every operation passes through before the hub sees it.
     pub(crate) async fn gate(
         &self,

@@ -43,6 +43,8 @@ struct Inner {
     clock: Arc<HubClock>,
     /// When the hub was surrounded.
     opened: Timestamp,
+    /// Runs since then.
+    running: Stopwatch,
     faults: FaultPlan,
     activity: Activity,
     timeline: Arc<Timeline>,
@@ -161,6 +163,7 @@ impl HubHandle {
                 core: Mutex::new(core),
                 opened: clock.now(),
                 timeline: Arc::new(Timeline::new(clock.clone())),
+                running: Stopwatch::start(),
                 clock,
                 faults: FaultPlan::default(),
                 activity: Activity::default(),
@@ -406,6 +409,11 @@ impl HubHandle {
         self.inner.opened
     }
 
+    /// How long ago that was, in the world's time.
+    pub fn uptime(&self) -> Duration {
+        self.inner.running.elapsed()
+    }
+
     /// The fault plan.
     pub fn faults(&self) -> &FaultPlan {
         &self.inner.faults
@@ -437,6 +445,13 @@ impl HubHandle {
         self.lock().observers.push(sender);
         self.inner.observed.store(true, Ordering::Relaxed);
         receiver
+    }
+
+    /// How many observe, and how many observations were dropped because they were slow.
+    pub fn observers(&self) -> (u64, u64) {
+        let core = self.lock();
+        let open = core.observers.iter().filter(|it| !it.is_closed());
+        (open.count() as u64, core.dropped_observations)
     }
 
     /// How many observations were dropped because an observer was slow.
@@ -570,7 +585,7 @@ impl HubHandle {
     /// Tells of the end of an operation; whoever wants to know of operations is told here.
     fn record(&self, operation: Operation<'_>, took: Stopwatch, refusal: Option<&Error>) {
         let record = Record {
-            at: self.inner.clock.now(),
+            clock: &self.inner.clock,
             kind: operation.kind,
             client: operation.client,
             items: operation.items,

@@ -16,13 +16,16 @@ pub mod faults;
 pub mod handle;
 pub mod http;
 pub mod mailbox;
+pub mod metrics;
 pub mod mqtt;
 #[cfg(feature = "observer")]
 pub mod observer;
+pub mod otlp;
 pub mod registry_jobs;
 pub mod routes;
 pub mod secret;
 pub mod settings;
+pub mod stats;
 pub mod store;
 pub mod throttling;
 pub mod timeline;

@@ -11,6 +11,7 @@ mod audience;
 mod authorities;
 mod bulk;
 mod c2d;
+mod census;
 mod configurations;
 mod consumers;
 mod cx;
@@ -54,6 +55,7 @@ pub use access::{
 pub use audience::{Proof, Reach};
 pub use authorities::{Authority, AuthorityCertificate, TrustAnchor};
 pub use c2d::{C2dMessage, QueuedC2d, Received};
+pub use census::Census;
 pub use configurations::ConfigurationReading;
 pub use consumers::{ConsumerGroup, DEFAULT_GROUP, ReaderId, ReaderRequest};
 pub use cx::{Change, Cx, Delivery, Effect, IdentityChange, Notice, Outcome, TwinParts};

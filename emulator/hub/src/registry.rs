@@ -593,6 +593,15 @@ impl Registry {
         }
     }
 
+    /// Counts of devices.
+    pub(crate) fn device_counts(&self) -> Statistics {
+        self.statistics
+    }
+
+    pub(crate) fn module_count(&self) -> u64 {
+        (self.identities.len() as u64).saturating_sub(self.statistics.total)
+    }
+
     pub(crate) fn devices(&self) -> impl Iterator<Item = &Arc<Identity>> {
         self.identities
             .values()

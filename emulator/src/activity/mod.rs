@@ -1,28 +1,34 @@
 //! One record per operation, and what it feeds: the log line, the counters, the latencies, the
-//! ranking.
+//! ranking, the spans for a collector of traces.
 
 mod histogram;
 mod operations;
 mod ranking;
+mod spans;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use iothub_protocol::{ClientId, Error, ErrorCode, Timestamp};
+use iothub_protocol::{ClientId, Clock, Error, ErrorCode, Timestamp};
 
+use crate::clock::HubClock;
 use histogram::Histogram;
 pub use histogram::{BOUNDS, Latencies};
 pub use operations::{Operation, OperationKind};
 use ranking::Rankings;
 pub use ranking::{Busy, Ranked, Slow, Watch};
+use spans::Spans;
+pub(crate) use spans::caused_by;
+pub use spans::{Span, SpanCounts};
+use tokio::sync::mpsc;
 
 /// An operation that has ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
-    /// When it ended, by the hub's clock.
-    pub at: Timestamp,
+    /// The hub's clock, which only those ask who keep the record: hardly anybody does.
+    pub clock: &'a HubClock,
     /// Which operation.
     pub kind: OperationKind,
     /// The device or module, where it was about one.
@@ -36,6 +42,13 @@ pub struct Record<'a> {
     pub refusal: Option<&'a Error>,
 }
 
+impl Record<'_> {
+    /// When it ended, by the hub's clock.
+    pub fn at(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
 /// Counts operations and what was asked for and is not emulated.
 #[derive(Debug)]
 pub struct Activity {
@@ -46,6 +59,9 @@ pub struct Activity {
     /// Guards the counts of things that are not emulated; held for one addition.
     not_emulated: Mutex<BTreeMap<String, u64>>,
     rankings: Rankings,
+    spans: Spans,
+    /// How many read the numbers as a stream.
+    watchers: AtomicU64,
 }
 
 /// What happened to one operation so far.
@@ -112,6 +128,8 @@ impl Default for Activity {
             refusals: Mutex::default(),
             not_emulated: Mutex::default(),
             rankings: Rankings::default(),
+            spans: Spans::default(),
+            watchers: AtomicU64::new(0),
         }
     }
 }
@@ -133,6 +151,7 @@ impl Activity {
             }
         }
         self.rankings.record(record);
+        self.spans.record(record);
         log(record);
     }
 
@@ -191,6 +210,41 @@ impl Activity {
     pub fn watch(&self) -> Watch {
         self.rankings.watch()
     }
+
+    /// Operations as spans from now on, of which at most `capacity` wait; `None`: somebody takes
+    /// them already.
+    pub(crate) fn export_spans(&self, capacity: usize) -> Option<mpsc::Receiver<Span>> {
+        self.spans.open(capacity)
+    }
+
+    /// Whether spans are taken, so that it is worth asking what has caused an operation.
+    pub(crate) fn exports_spans(&self) -> bool {
+        self.spans.is_open()
+    }
+
+    /// Counts spans that were taken and that were lost.
+    pub(crate) fn count_spans(&self, exported: u64, dropped: u64) {
+        self.spans.count(exported, dropped);
+    }
+
+    /// How many spans were taken and how many lost.
+    pub fn span_counts(&self) -> SpanCounts {
+        self.spans.counts()
+    }
+
+    /// Somebody reads the numbers as a stream from now on, or no longer.
+    pub(crate) fn count_watcher(&self, comes: bool) {
+        if comes {
+            self.watchers.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.watchers.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many read the numbers as a stream.
+    pub fn watchers(&self) -> u64 {
+        self.watchers.load(Ordering::Relaxed)
+    }
 }
 
 impl Refusals {
@@ -200,7 +254,7 @@ impl Refusals {
             self.last.pop_front();
         }
         self.last.push_back(Refusal {
-            at: record.at,
+            at: record.at(),
             kind: record.kind,
             client: record.client.cloned(),
             code: error.code,
@@ -241,9 +295,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    fn record(kind: OperationKind, refusal: Option<&Error>) -> Record<'_> {
+    fn record<'a>(
+        clock: &'a HubClock,
+        kind: OperationKind,
+        refusal: Option<&'a Error>,
+    ) -> Record<'a> {
         Record {
-            at: Timestamp::UNIX_EPOCH,
+            clock,
             kind,
             client: None,
             items: 1,
@@ -260,13 +318,15 @@ mod tests {
     #[test]
     fn an_operation_counts_once_with_all_that_it_was_about() {
         let activity = Activity::default();
+        let clock = HubClock::frozen(Timestamp::UNIX_EPOCH);
+        let single = record(&clock, OperationKind::SendTelemetry, None);
         let burst = Record {
             items: 64,
-            ..record(OperationKind::SendTelemetry, None)
+            ..single
         };
 
         activity.record(&burst);
-        activity.record(&record(OperationKind::SendTelemetry, None));
+        activity.record(&single);
 
         let tally = tally(&activity, OperationKind::SendTelemetry);
         assert_eq!((tally.succeeded, tally.refused, tally.items), (2, 0, 65));
@@ -278,9 +338,10 @@ mod tests {
         let activity = Activity::default();
         let long = "x".repeat(1000);
         let error = Error::new(ErrorCode::DeviceNotOnline, long);
+        let clock = HubClock::frozen(Timestamp::UNIX_EPOCH);
 
         for _ in 0..30 {
-            activity.record(&record(OperationKind::InvokeMethod, Some(&error)));
+            activity.record(&record(&clock, OperationKind::InvokeMethod, Some(&error)));
         }
 
         let counted = activity.refusals();

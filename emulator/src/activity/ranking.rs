@@ -156,7 +156,7 @@ impl Ranking {
             .slowest
             .partition_point(|(_, slow)| slow.elapsed >= record.elapsed);
         let slow = Slow {
-            at: record.at,
+            at: record.at(),
             kind: record.kind,
             client: record.client.cloned(),
             elapsed: record.elapsed,
@@ -189,6 +189,7 @@ mod tests {
     use iothub_protocol::DeviceId;
 
     use super::*;
+    use crate::clock::HubClock;
 
     fn client(name: &str) -> ClientId {
         ClientId::device(DeviceId::parse(name).unwrap())
@@ -196,7 +197,7 @@ mod tests {
 
     fn note(rankings: &Rankings, client: &ClientId, items: u64, millis: u64) {
         rankings.record(&Record {
-            at: Timestamp::UNIX_EPOCH,
+            clock: &HubClock::frozen(Timestamp::UNIX_EPOCH),
             kind: OperationKind::SendTelemetry,
             client: Some(client),
             items,

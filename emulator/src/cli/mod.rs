@@ -21,6 +21,7 @@ mod method;
 mod module_identity;
 mod monitor_events;
 mod monitor_feedback;
+mod otlp;
 mod output;
 mod query;
 mod ready;

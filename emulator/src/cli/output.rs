@@ -22,6 +22,11 @@ pub(super) fn print(value: &Value, format: OutputFormat) -> anyhow::Result<()> {
         OutputFormat::Table => table(value),
     };
     text.push('\n');
+    self::text(&text)
+}
+
+/// Prints text as it is. A reader that has gone away is no error.
+pub(super) fn text(text: &str) -> anyhow::Result<()> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),

@@ -11,6 +11,7 @@ use iothub_hub::{Limits, Permission, Permissions, RoutingSpec, Sku, Tier};
 use iothub_protocol::storage::ContainerName;
 use tracing_subscriber::EnvFilter;
 
+use super::otlp::OtlpArgs;
 use super::ready;
 use crate::blobs::DEFAULT_CONTAINER;
 use crate::certificates::{CertificateOptions, KeyType};
@@ -176,6 +177,8 @@ pub(crate) struct ServeCommand {
         value_name = "COUNT"
     )]
     units: u32,
+    #[command(flatten)]
+    otlp: OtlpArgs,
     /// File to write once every listener accepts: addresses and connection strings as JSON.
     #[arg(long, env = "IOTHUB_EMULATOR_READY_FILE", value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -351,6 +354,7 @@ impl ServeCommand {
                 jobs_dir: self.jobs_dir,
                 ..Uploads::default()
             },
+            otlp: self.otlp.settings()?,
             ..Config::default()
         };
         if self.lenient {

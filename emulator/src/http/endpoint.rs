@@ -9,7 +9,7 @@ use axum::Router;
 use axum::response::Response;
 use http::header::HeaderName;
 use http::request::Parts;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -203,6 +203,13 @@ impl Inner {
             [root, below @ ..] if root.eq_ignore_ascii_case(control::ROOT) => {
                 self.control(request, below, connection).await
             }
+            // Where they are looked for.
+            [leaf] if leaf == control::METRICS && *request.method() == Method::GET => {
+                let mut request = request;
+                *request.uri_mut() = Uri::from_static("/_emulator/metrics");
+                let below = [control::METRICS.to_owned()];
+                self.control(request, &below, connection).await
+            }
             [root, leaf] if websocket::is_path(root, leaf) => {
                 websocket::answer(request, connection.upgrade)
             }
@@ -242,7 +249,9 @@ impl Inner {
         let peer = connection.peer;
         let (mut parts, body) = request.into_parts();
         // Who supervises the emulator knows no token, and asks under whatever name.
-        let is_health = parts.method == Method::GET && *below == [control::HEALTH];
+        let is_health = parts.method == Method::GET
+            && *below == [control::HEALTH]
+            && !control::asks_for_words(&parts.headers);
         if !is_health && let Err(refused) = self.guard.check_origin(&parts) {
             return error::refusal(&self.handle, &refused, ErrorFormat::Legacy);
         }

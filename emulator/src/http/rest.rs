@@ -4,11 +4,12 @@ use axum::response::Response;
 use http::request::Parts;
 use hyper::body::Incoming;
 use iothub_protocol::Error;
-use iothub_protocol::http::ErrorFormat;
+use iothub_protocol::http::{ErrorFormat, TRACEPARENT, TraceParent};
 
 use super::call::{Call, Caller};
 use super::route::{Miss, Route, route};
 use super::{auth, device, error, service};
+use crate::activity::caused_by;
 use crate::handle::HubHandle;
 
 /// Answers a request.
@@ -32,11 +33,22 @@ pub(super) async fn answer(
         }
     };
     let call = Call::new(handle, parts, segments, caller);
-    let answered = match route {
-        Route::Device(target, wanted) => device::perform(&call, target, wanted, body).await,
-        route => service::perform(&call, route, body).await,
+    let answering = async {
+        match route {
+            Route::Device(target, wanted) => device::perform(&call, target, wanted, body).await,
+            route => service::perform(&call, route, body).await,
+        }
     };
+    let answered = caused_by(parent(handle, parts), answering).await;
     answered.unwrap_or_else(|refused: Error| error::refusal(handle, &refused, format_of(route)))
+}
+
+/// The span of the caller's that the request belongs to, where that is of interest.
+fn parent(handle: &HubHandle, parts: &Parts) -> Option<TraceParent> {
+    if !handle.activity().exports_spans() {
+        return None;
+    }
+    TraceParent::parse(parts.headers.get(TRACEPARENT)?.to_str().ok()?)
 }
 
 /// Direct methods and commands have their own format (`spec/service.md` 0.6).

@@ -94,7 +94,7 @@ impl Timeline {
                 elapsed: record.elapsed,
                 refusal: record.refusal.cloned(),
             };
-            self.push_all(record.at, [what]);
+            self.push_all(record.at(), [what]);
         }
     }
 

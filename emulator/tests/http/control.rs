@@ -176,3 +176,49 @@ async fn what_the_control_api_does_not_know_is_refused() {
         (405, Some("GenericMethodNotAllowed"))
     );
 }
+
+#[tokio::test]
+async fn people_who_ask_for_health_are_told_more_in_words() {
+    let hub = TestHub::new();
+    hub.create("d1").await;
+    hub.attach("d1").await;
+    assert_eq!(
+        hub.owner("GET /devices/no%3Cb%3Ebody", "").await.status,
+        400
+    );
+    let ask = async |accept| {
+        let headers = [("Accept", accept)];
+        let mut client = hub.connect().0;
+        client.request("GET /_emulator/health", &headers, "").await
+    };
+
+    let text = ask("text/plain").await;
+    let page = ask("text/html,*/*;q=0.8").await;
+    hub.info.set_ready(false);
+    let starting = ask("text/plain").await;
+
+    let content_type =
+        |reply: &super::client::Reply| reply.header("content-type").map(str::to_owned);
+    assert_eq!(
+        content_type(&text).as_deref(),
+        Some("text/plain; charset=utf-8")
+    );
+    assert!(text.body.starts_with("ready: iothub-emulator "), "{text:?}");
+    for wanted in [
+        "\nListens\n  mqtts  hub:1, MQTT over TLS\n",
+        "  clock             stands still at 2024-03-14T09:54:49Z\n",
+        "  connected         1 over mqtt\n",
+        "  identities        1 devices, 0 modules\n",
+        "getDevice",
+    ] {
+        assert!(text.body.contains(wanted), "{wanted}: {}", text.body);
+    }
+    assert_eq!(
+        content_type(&page).as_deref(),
+        Some("text/html; charset=utf-8")
+    );
+    assert!(page.body.starts_with("<!doctype html>"), "{page:?}");
+    assert!(!page.body.contains("<b>"), "{page:?}");
+    assert_eq!(starting.status, 503);
+    assert!(starting.body.starts_with("starting: "), "{starting:?}");
+}

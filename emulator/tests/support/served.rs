@@ -147,7 +147,7 @@ impl Drop for Served {
 /// Without the settings of whoever runs the tests.
 pub(crate) fn clean(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars() {
-        if name.starts_with("IOTHUB_") {
+        if name.starts_with("IOTHUB_") || name.starts_with("OTEL_") {
             command.env_remove(name);
         }
     }

@@ -17,6 +17,8 @@ pub(crate) struct Queues {
     /// Shared between forks, like the registry. A queue stays when it is empty, so that sequence
     /// numbers go on; after a restart they go on from what waits.
     queues: OrdMap<ClientId, Arc<Queue>>,
+    /// How many messages wait for anybody, locked ones included.
+    total: u64,
     /// How many more messages a session has asked for, where it counts them itself.
     pub(super) grants: HashMap<SessionId, u32>,
 }
@@ -81,12 +83,19 @@ impl Queues {
         };
         let queue = Arc::make_mut(self.queues.entry(client).or_default());
         queue.last_sequence = queue.last_sequence.max(sequence);
-        queue.entries.insert(sequence, entry);
+        if queue.entries.insert(sequence, entry).is_none() {
+            self.total += 1;
+        }
     }
 
     /// Forgets a message that was settled.
     pub(crate) fn remove(&mut self, client: &ClientId, sequence: u64) {
         self.take(client, sequence);
+    }
+
+    /// How many messages wait for anybody, locked ones included.
+    pub(crate) fn total(&self) -> u64 {
+        self.total
     }
 
     /// How many messages wait for a client, locked ones included.
@@ -150,13 +159,18 @@ impl Queues {
 
     pub(super) fn take(&mut self, client: &ClientId, sequence: u64) -> Option<Entry> {
         let queue = self.queues.get_mut(client)?;
-        Arc::make_mut(queue).entries.remove(&sequence)
+        let taken = Arc::make_mut(queue).entries.remove(&sequence)?;
+        self.total -= 1;
+        Some(taken)
     }
 
     /// Forgets a client's queue and all that is in it.
     pub(super) fn take_all(&mut self, client: &ClientId) -> Vec<Entry> {
-        let queue = self.queues.remove(client);
-        queue.map_or_else(Vec::new, |queue| queue.entries.values().cloned().collect())
+        let Some(queue) = self.queues.remove(client) else {
+            return Vec::new();
+        };
+        self.total -= queue.entries.len() as u64;
+        queue.entries.values().cloned().collect()
     }
 
     /// The clients that messages wait for.

@@ -7,6 +7,7 @@ mod audience;
 mod authorities;
 mod bulk;
 mod c2d;
+mod census;
 mod configurations;
 mod consumers;
 mod deployments;

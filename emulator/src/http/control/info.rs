@@ -1,4 +1,4 @@
-//! Whether the emulator is ready, and where it is.
+//! Where the emulator is.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::State;
 use axum::response::Response;
-use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::Control;
@@ -33,6 +32,7 @@ pub struct Info {
     storage: Option<String>,
     events: Option<EventsStrings>,
     needs_admin_token: bool,
+    store: String,
     ready: AtomicBool,
 }
 
@@ -55,6 +55,7 @@ impl Info {
             storage: None,
             events: None,
             needs_admin_token: false,
+            store: "in memory".into(),
             ready,
         }
     }
@@ -80,6 +81,17 @@ impl Info {
     /// Whether the control API asks for a token.
     pub fn needs_admin_token(&self) -> bool {
         self.needs_admin_token
+    }
+
+    /// Tells people in words where state is kept.
+    pub fn with_store(mut self, description: String) -> Self {
+        self.store = description;
+        self
+    }
+
+    /// Where state is kept, in words.
+    pub fn store(&self) -> &str {
+        &self.store
     }
 
     /// The connection strings for readers of events, if they were told.
@@ -168,21 +180,6 @@ impl Info {
         }
         info
     }
-}
-
-/// `GET /_emulator/health`: 200 only when every listener accepts and the hub works.
-pub(super) async fn health(State(control): State<Control>) -> Response {
-    let broken = control.handle.broken();
-    let (code, status) = match (&broken, control.info.is_ready()) {
-        (None, true) => (StatusCode::OK, "ready"),
-        (None, false) => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
-        (Some(_), _) => (StatusCode::SERVICE_UNAVAILABLE, "broken"),
-    };
-    let mut document = json!({"status": status, "version": env!("CARGO_PKG_VERSION")});
-    if let Some(reason) = broken {
-        document["reason"] = reason.into();
-    }
-    answer::json(code, document.to_string())
 }
 
 /// `GET /_emulator/info`: what the ready file says.

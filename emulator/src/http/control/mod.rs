@@ -10,14 +10,17 @@ mod event_json;
 mod event_log;
 mod events;
 mod faults;
+mod health;
 mod info;
 mod leaf;
+mod metrics;
 mod not_emulated;
 mod queues;
 mod reset;
 mod routing;
 mod seed;
 mod shelf;
+mod stats;
 mod throttles;
 mod timeline;
 mod views;
@@ -38,16 +41,20 @@ use tokio_util::sync::CancellationToken;
 use super::{body, error};
 use crate::activity::OperationKind;
 use crate::handle::HubHandle;
+use crate::stats::Sampler;
 
 use shelf::Views;
 
+pub(super) use health::asks_for_words;
 pub use info::{EventsStrings, Info};
 
 /// The first segment of every path of the control API.
 pub(super) const ROOT: &str = "_emulator";
+/// The first segment below it of the metrics, which are at the root, too.
+pub(super) const METRICS: &str = "metrics";
 /// The segment below it under which the hub's own REST paths are answered in the operator's name.
 pub(super) const HUB: &str = "hub";
-/// Whether the emulator is ready: the one path that the guard lets everybody ask.
+/// Whether the emulator is ready: the one path that the guard lets everybody ask, for one word.
 pub(super) const HEALTH: &str = "health";
 /// Where a browser changes the admin token for a cookie.
 pub(super) const LOGIN: &str = "login";
@@ -64,12 +71,13 @@ struct Control {
     handle: HubHandle,
     info: Arc<Info>,
     views: Arc<Views>,
+    sampler: Sampler,
 }
 
 /// The routes of the control API.
 pub(super) fn router(handle: HubHandle, info: Arc<Info>) -> Router {
     let routes = Router::new()
-        .route("/health", get(info::health))
+        .route("/health", get(health::show))
         .route("/info", get(info::show))
         .route("/clock", get(clock::show))
         .route("/clock/freeze", post(clock::freeze))
@@ -130,6 +138,8 @@ pub(super) fn router(handle: HubHandle, info: Arc<Info>) -> Router {
                 .put(consumer_groups::put)
                 .delete(consumer_groups::remove),
         )
+        .route("/stats", get(stats::read))
+        .route("/metrics", get(metrics::read))
         .route("/not-emulated", get(not_emulated::show))
         .route("/throttles", get(throttles::show))
         .route("/views", post(views::make))
@@ -140,6 +150,7 @@ pub(super) fn router(handle: HubHandle, info: Arc<Info>) -> Router {
         .method_not_allowed_fallback(wrong_verb)
         .with_state(Control {
             views: Arc::new(Views::new(handle.opened())),
+            sampler: Sampler::new(handle.clone()),
             handle,
             info,
         })
