@@ -94,10 +94,30 @@ export function parseJson(text) {
     return JSON.parse(text);
   } catch (error) {
     const where = /position (\d+)/.exec(error.message);
-    const at = where ? Number(where[1]) : text.length;
+    const at = where ? Number(where[1]) : wrongAt(text);
     const before = text.slice(0, at).split('\n');
     const what = error.message.replace(/ in JSON at position.*| at position.*|, "[\s\S]*| is not valid JSON/g, '');
     throw new Error(`Line ${before.length}, column ${before.at(-1).length + 1}: ${what}`, { cause: error });
+  }
+}
+
+/** Where a text stops being the beginning of JSON: engines do not always tell. */
+function wrongAt(text) {
+  let [low, high] = [0, text.length];
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (isBeginning(text.slice(0, middle))) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
+
+function isBeginning(text) {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch ({ message }) {
+    return /end of|Unterminated|unterminated/.test(message) || message.includes(`position ${text.length}`);
   }
 }
 

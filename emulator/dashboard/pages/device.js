@@ -12,7 +12,7 @@ import { identityTab } from './device/identity.js';
 import { messagesTab } from './device/messages.js';
 import { methodsTab } from './device/methods.js';
 import { modulesTab } from './device/modules.js';
-import { presence, readClock } from './device/parts.js';
+import { later, presence, readClock } from './device/parts.js';
 import { twinTab } from './device/twin.js';
 
 /** What has happened that is kept for tabs that are opened later. */
@@ -38,9 +38,8 @@ export async function mount(root, params) {
   const gone = h('div', { class: 'dv-told' });
   const opened = new Map();
   const entries = [];
-  const waiting = new Map();
+  const asked = new Map();
   const painters = new Map();
-  let isOver = false;
 
   const page = {
     client,
@@ -64,10 +63,10 @@ export async function mount(root, params) {
         if (refused.status === 404) replace(state, badge('not registered', 'bad'));
       }
     },
-    /** Once things calm down, at most a little later. */
+    /** A little later, once for several notices. */
     soon(work) {
-      if (isOver || waiting.has(work)) return;
-      waiting.set(work, setTimeout(() => { waiting.delete(work); work(); }, SOON));
+      if (!asked.has(work)) asked.set(work, later(work, SOON));
+      asked.get(work)();
     },
     /** Once a frame. */
     paint(work) {
@@ -94,6 +93,7 @@ export async function mount(root, params) {
   root.append(head, gone);
 
   await Promise.all([page.refresh(), readClock().catch(() => {})]);
+  if (!page.identity) return undefined;
   const shown = tabs({
     label: `${client.name}`,
     selected: params.tab,
@@ -132,11 +132,10 @@ export async function mount(root, params) {
   addEventListener('beforeunload', leave);
 
   return () => {
-    isOver = true;
     removeEventListener('beforeunload', leave);
     live.close();
     shown.close();
-    for (const timer of waiting.values()) clearTimeout(timer);
+    for (const ask of asked.values()) ask.stop();
   };
 }
 

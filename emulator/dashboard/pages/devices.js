@@ -13,7 +13,7 @@ import { deleteAll, setStatus } from './device/bulk.js';
 import { AUTHENTICATION, Client, connectionString, host, identityOf } from './device/client.js';
 import { addDevice, cloneDevice } from './device/create.js';
 import { addMany, onMany } from './device/many.js';
-import { presence, readClock, when } from './device/parts.js';
+import { later, presence, readClock, when } from './device/parts.js';
 import { queryBox } from './device/query.js';
 
 export const title = 'Devices';
@@ -40,8 +40,7 @@ export async function mount(root, params) {
   let withShift = false;
   const selection = new Selection();
 
-  const list = virtualList(deviceList());
-  list.classList.add('fill');
+  let list = listOf(deviceList());
   const head = h('p', { class: 'lead', role: 'status' });
   const told = h('div', { class: 'dv-told' });
   const stale = h('div', { class: 'note toolbar', hidden: true }, 'Devices have come or gone.',
@@ -66,8 +65,6 @@ export async function mount(root, params) {
   root.append(top,
     h('div', { class: 'toolbar dv-ask' }, field('Filter', filter), asks),
     query.node, told, stale, bar, list);
-  list.addEventListener('keydown', onkeydown, true);
-  list.addEventListener('click', (event) => { withShift = event.shiftKey; }, true);
   openQuery(Boolean(params.q));
 
   // --- What is listed ---
@@ -91,7 +88,11 @@ export async function mount(root, params) {
       wish = next;
       view = found;
       if (isOther) choose(() => selection.clear());
-      if (!isSameKind) list.configure(found.of === 'rows' ? rowList(found.columns) : deviceList());
+      if (!isSameKind) {
+        const before = list;
+        list = listOf(found.of === 'rows' ? rowList(found.columns) : deviceList());
+        before.replaceWith(list);
+      }
       list.count = found.count;
       list.refresh();
       if (isOther) list.show(0);
@@ -125,6 +126,14 @@ export async function mount(root, params) {
     if (known.size > 5000) known = new Set();
     for (const row of rows) known.add(row.deviceId);
     return rows;
+  }
+
+  function listOf(options) {
+    const made = virtualList(options);
+    made.classList.add('fill');
+    made.addEventListener('keydown', onkeydown, true);
+    made.addEventListener('click', (event) => { withShift = event.shiftKey; }, true);
+    return made;
   }
 
   function common() {
@@ -287,12 +296,8 @@ export async function mount(root, params) {
 
   // --- What happens meanwhile ---
 
-  let due = 0;
-  function refreshSoon() {
-    if (due) return;
-    due = setTimeout(() => { due = 0; if (!document.hidden) list.refresh(); }, AFTER_NOTICE);
-  }
-  const changed = debounce(() => {
+  const refreshSoon = later(() => { if (!document.hidden) list.refresh(); }, AFTER_NOTICE);
+  const changed = later(() => {
     if (view.count <= SMALL && !selection.isAll) find(wish);
     else stale.hidden = false;
   }, AFTER_NOTICE);
@@ -312,7 +317,8 @@ export async function mount(root, params) {
     live.close();
     finding?.abort();
     clearInterval(tick);
-    clearTimeout(due);
+    refreshSoon.stop();
+    changed.stop();
   };
 }
 

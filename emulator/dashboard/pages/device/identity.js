@@ -1,7 +1,7 @@
 // Identity: who it is, how it proves it, and what its program needs to connect.
 
 import { hub, send } from '../../lib/api.js';
-import { dateTime, isNever } from '../../lib/format.js';
+import { dateTime } from '../../lib/format.js';
 import { h, replace } from '../../lib/html.js';
 import { navigate } from '../../lib/router.js';
 import { badge, busy, card, facts, field } from '../../lib/ui.js';
@@ -15,7 +15,7 @@ import { select, when } from './parts.js';
 
 const KEYS = [['primaryKey', 'Primary'], ['secondaryKey', 'Secondary']];
 const LIFETIMES = [[300, '5 minutes'], [3600, '1 hour', true], [86_400, '1 day'], [2_592_000, '30 days'],
-  [31_536_000, '1 year']];
+  [31_536_000, '1 year'], [-60, 'expired a minute ago']];
 
 export function identityTab(page) {
   const { client } = page;
@@ -25,12 +25,13 @@ export function identityTab(page) {
   const parent = h('div');
   const statusSelect = select({}, [['enabled', 'Enabled'], ['disabled', 'Disabled']]);
   const reason = h('input', { maxLength: 128, placeholder: 'why' });
+  const tokens = token();
   let drawn;
 
   const node = h('div', { class: 'stack' },
     h('div', { class: 'grid' },
       access,
-      h('div', { class: 'stack' }, isDevice && status(), token(), connection()),
+      h('div', { class: 'stack' }, isDevice && status(), tokens, connection()),
       h('div', { class: 'stack' },
         card('About', null, about, isDevice && parent),
         card(isDevice ? 'Device' : 'Module', null, h('div', { class: 'toolbar' },
@@ -75,6 +76,7 @@ export function identityTab(page) {
       statusSelect.value = identity.status;
       reason.value = identity.statusReason ?? '';
     }
+    tokens.hidden = identity.authentication.type !== 'sas';
     const name = await host();
     replace(access, keys(identity), strings(name, identity));
   }
@@ -134,7 +136,7 @@ export function identityTab(page) {
     const lines = keys.map(([key, label]) => [label, connectionString(name, identity, key)])
       .filter(([, string]) => string);
     return lines.length > 0 && card('Connection strings', null, lines.map(([label, string]) =>
-      labelled(label || 'With a certificate', secretString(string, `${label.toLowerCase()} connection string`))));
+      labelled(label || 'With a certificate', secret(string, `${label.toLowerCase()} connection string`.trim()))));
   }
 
   // --- What it may ---
@@ -174,8 +176,9 @@ export function identityTab(page) {
         { client: client.name, key: key.value, seconds: Number(lifetime.value) });
       replace(made, labelled('Token', copyLine('token', answer.token)),
         answer.connection_string && labelled('Connection string',
-          secretString(answer.connection_string, 'connection string with the token')),
-        h('p', { class: 'hint' }, 'Good until ', expiry(answer.expires), '.'));
+          secret(answer.connection_string, 'connection string with the token')),
+        answer.user_name && labelled('MQTT user name', copyLine('user name', answer.user_name)),
+        h('p', { class: 'hint' }, `Good until ${dateTime(answer.expires)}.`));
     });
     return card('SAS token', null,
       h('div', { class: 'form' }, field('Signed with', key), field('Good for', lifetime)),
@@ -215,6 +218,3 @@ export function identityTab(page) {
 }
 
 const labelled = (label, node) => h('div', null, h('p', { class: 'label' }, label), node);
-const secretString = (text, name) => secret(text, name.trim());
-const expiry = (at) => (typeof at === 'number' ? dateTime(new Date(at * 1000).toISOString())
-  : isNever(at) ? '–' : dateTime(at));

@@ -31,7 +31,7 @@ export function methodsTab(page) {
         field('Method', name), names, payload.node,
         h('div', { class: 'form' },
           field('Response timeout, s', response),
-          field('Connect timeout, s', connect, 'How long to wait for it to connect.')),
+          field('Wait for it to connect, s', connect)),
         h('div', { class: 'toolbar' }, call))),
       card('Answer', null, result)),
     card('Calls by anybody', trend, history));
@@ -90,7 +90,7 @@ export function methodsTab(page) {
         : one.status === undefined ? '…' : badge(one.status, one.status < 400 ? 'ok' : 'bad'),
       brief(one.answer), one.us === undefined ? '' : latency(one.us),
       h('button', { type: 'button', onclick: () => again(one),
-        'aria-label': `Put this call of ${one.name} into the form` }, 'Again'),
+        'aria-label': `Again: ${one.name}` }, 'Again'),
     ];
   }
 

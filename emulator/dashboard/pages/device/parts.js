@@ -36,8 +36,17 @@ export const hubNow = () => Date.now() + ahead;
 
 /** A time of the hub's, as how long ago; exactly on demand. */
 export function when(iso) {
-  return isNever(iso) ? h('span', { class: 'muted' }, 'never') : timeNode(iso, ago(iso, hubNow()));
+  if (isNever(iso)) return h('span', { class: 'muted' }, 'never');
+  const node = timeNode(iso, ago(iso, hubNow()));
+  node.className = 'dv-ago';
+  return node;
 }
+
+// What is shown grows old.
+setInterval(() => {
+  if (document.hidden) return;
+  for (const node of document.querySelectorAll('.dv-ago')) node.textContent = ago(node.dateTime, hubNow());
+}, 1000);
 
 /** JSON for people. */
 export const pretty = (value) => JSON.stringify(value, null, 2);
@@ -57,7 +66,8 @@ export function table(caption, columns, rows) {
   return h('div', { class: 'table-wrap', tabIndex: 0, role: 'region', 'aria-label': caption },
     h('table', null,
       h('caption', { class: 'off-screen' }, caption),
-      h('thead', null, h('tr', null, columns.map((column) => (column ? h('th', { scope: 'col' }, column) : h('td'))))),
+      h('thead', null, h('tr', null, columns.map((column) => h('th', { scope: 'col' },
+      column || h('span', { class: 'off-screen' }, 'Actions'))))),
       h('tbody', null, rows.map((cells) => h('tr', null, cells.map((cell) => h('td', null, cell)))))));
 }
 
@@ -81,4 +91,17 @@ export function check(label, props) {
 export function presence(state, protocol) {
   const here = state === 'Connected';
   return badge(here ? protocol ?? 'connected' : 'offline', here ? 'ok' : 'none');
+}
+
+/** Does `work` a little later, once for all that ask meanwhile; `stop()` calls it off. */
+export function later(work, ms) {
+  let timer = 0;
+  const ask = () => {
+    timer ||= setTimeout(() => {
+      timer = 0;
+      work();
+    }, ms);
+  };
+  ask.stop = () => clearTimeout(timer);
+  return ask;
 }
