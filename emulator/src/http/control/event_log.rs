@@ -108,8 +108,8 @@ impl EventLog {
         Ok(None)
     }
 
-    /// Passes over what is older than the last `keep` events up to the end, and tells how many
-    /// those are. Only where all events are wanted: otherwise they have to be looked at.
+    /// Passes over all but about the last `keep` events up to the end, at least so many, and tells
+    /// how many those are. Only where all events are wanted: otherwise they have to be looked at.
     pub(super) fn skip_to_last(&mut self, keep: u64) -> u64 {
         let left = |next: &u64, end: &u64| end.saturating_sub(*next);
         let places = || self.next.0.iter().zip(&self.ends);
@@ -121,7 +121,7 @@ impl EventLog {
         for (partition, end) in self.ends.iter().enumerate() {
             let next = &mut self.next.0[partition];
             // In proportion, so that a busy partition does not hide the others.
-            let share = (left(next, end) * keep).div_ceil(total).min(keep - kept);
+            let share = (left(next, end) * keep).div_ceil(total);
             kept += share;
             *next = end - share;
             let fetched = &mut self.fetched[partition];
