@@ -21,7 +21,7 @@
 //   list.redraw();             // draws the visible rows again from what is known
 //   list.shift(n);             // n rows were put in front: what is in sight stays, unless at the top
 //   list.show(index);          // scrolls there and makes it the current row
-// The list fills the height of its place (give it one: `.fill`, or a height).
+// Give it a height; with the class `fill` it takes what is left of the window below its place.
 // Keys: arrows, Page Up and Down, Home, End, Enter, Space. Links in cells want tabIndex -1.
 //
 // Browsers cap an element's height (33 million px and less), which a million rows are above. Beyond
@@ -37,6 +37,9 @@ const KEPT_PAGES = 40;
 /** A page must be in sight this long before it is asked for: dragging past it costs nothing. */
 const SETTLE = 40;
 const NARROW = 640;
+/** A list that fills the window is no lower than this, and leaves so much below. */
+const LOWEST = 320;
+const BELOW = 24;
 
 class VirtualList extends HTMLElement {
   #options = null;
@@ -61,7 +64,12 @@ class VirtualList extends HTMLElement {
   }
 
   connectedCallback() {
-    this.#resize = new ResizeObserver(() => this.#schedule());
+    this.#resize = new ResizeObserver(() => {
+      this.#stretch();
+      this.#schedule();
+    });
+    // What stands above may grow and shrink.
+    this.#resize.observe(document.body);
     if (this.#parts) this.#resize.observe(this.#parts.scroller);
     this.#schedule();
   }
@@ -148,6 +156,14 @@ class VirtualList extends HTMLElement {
     if (this.isConnected) this.#resize?.observe(scroller);
     this.#measure();
     this.#schedule();
+  }
+
+  #stretch() {
+    if (!this.classList.contains('fill')) return;
+    const padding = parseFloat(getComputedStyle(document.body).paddingBottom);
+    const top = this.getBoundingClientRect().top + scrollY;
+    const height = `${Math.max(LOWEST, Math.floor(innerHeight - top - padding - BELOW))}px`;
+    if (this.style.height !== height) this.style.height = height;
   }
 
   #cellClass(column) {

@@ -39,7 +39,7 @@ export async function mount(root) {
   refresh();
   get('/info').then((info) => {
     append(root, connect(info), h('div', { class: 'grid' }, strings(info), authority(info)), throttles,
-      card('Asked for and not emulated', null, notEmulated));
+      h('div', { class: 'grid' }, live.operations, card('Asked for and not emulated', null, notEmulated)));
   }, (error) => append(root, failure(error)));
   return () => {
     ended = true;
@@ -117,8 +117,8 @@ function rates() {
     h('thead', null, h('tr', null, ['Operation', 'Calls', 'Refused', 'Half below', '99 % below'].map((name, index) => h('th', { scope: 'col', class: index ? 'num' : '' }, name)))), operations));
   const node = h('div', { class: 'stack' }, figures,
     h('div', { class: 'grid wide' }, card('Telemetry', flow, telemetry), card('Methods, twins, messages', null, calls),
-      card('Connections', null, connections), card('Latency', null, times)), state, card('Operations', null, table));
-  return { node, close: () => live.close() };
+      card('Connections', null, connections), card('Latency', null, times)), state);
+  return { node, operations: card('Operations', null, table), close: () => live.close() };
 }
 
 /** Connections over WebSocket count to the protocol inside. */
