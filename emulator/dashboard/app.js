@@ -118,9 +118,19 @@ async function askForToken() {
         return true;
       },
     });
+    if (!done) await askedFor('Log in');
   }
+  banner.hidden = true;
   hubName();
   clock();
+}
+
+/** The banner with a button; until it is pressed. */
+function askedFor(label) {
+  return new Promise((resolve) => {
+    banner.hidden = false;
+    replace(banner, 'This emulator shows nothing without its administrator’s token. ', h('button', { type: 'button', onclick: resolve }, label));
+  });
 }
 
 // --- What is true of the whole hub ---

@@ -125,6 +125,11 @@ class VirtualList extends HTMLElement {
     this.#moveTo(this.#top + rows * this.#options.rowHeight);
   }
 
+  /** Puts the focus on the rows. */
+  focus(options) {
+    this.#parts?.scroller.focus(options);
+  }
+
   show(index) {
     this.#current = Math.max(0, Math.min(index, this.#count - 1));
     this.#reveal();

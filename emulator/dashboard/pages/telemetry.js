@@ -331,6 +331,7 @@ export function mount(root, params) {
   function pick(event) {
     picked = event;
     list.redraw();
+    if (!event && detail.contains(document.activeElement)) list.focus({ preventScroll: true });
     detail.hidden = !event;
     if (!event) return;
     const json = jsonOf(event);
