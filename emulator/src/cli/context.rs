@@ -11,6 +11,7 @@ use iothub_protocol::connection_string::ConnectionString;
 use serde_json::Value;
 
 use super::output::OutputFormat;
+use super::progress::Progress;
 use crate::clock::HubClock;
 
 /// What every client command takes.
@@ -50,6 +51,9 @@ pub(crate) struct CliContext {
     /// How to print.
     #[arg(long, short = 'o', value_enum, default_value_t, global = true, help_heading = HEADING)]
     pub(super) output: OutputFormat,
+    /// Do not show how far long work has come.
+    #[arg(long, global = true, help_heading = HEADING)]
+    quiet: bool,
 }
 
 /// What every command takes stands apart from what is its own.
@@ -118,6 +122,11 @@ impl CliContext {
         // From there on it runs, also where the emulator's stands still: commands wait by it.
         clock.resume();
         Ok(Arc::new(clock))
+    }
+
+    /// How to show how far long work has come.
+    pub(super) fn progress(&self) -> Progress {
+        Progress::new(self.quiet)
     }
 
     /// Where the emulator is; `None`: where the connection string says.

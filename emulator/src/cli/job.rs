@@ -211,15 +211,21 @@ impl CreateArgs {
     ) -> anyhow::Result<Job> {
         let clock = context.clock().await?;
         let end = clock.now() + Duration::from_secs(self.poll_duration);
+        let shown = context.progress();
+        let bar = shown.bar("devices done", 0);
         while !job.status().is_finished() {
             let counts = job.statistics();
-            progress(format_args!(
-                "{}: {}, {} of {} devices done",
-                job.id(),
-                job.status().as_str(),
-                counts.succeeded_count + counts.failed_count,
-                counts.device_count
-            ));
+            let done = counts.succeeded_count + counts.failed_count;
+            bar.set(done, counts.device_count);
+            if !shown.is_shown() {
+                progress(format_args!(
+                    "{}: {}, {} of {} devices done",
+                    job.id(),
+                    job.status().as_str(),
+                    done,
+                    counts.device_count
+                ));
+            }
             if clock.now() >= end {
                 bail!(
                     "{} is not finished after {} s",

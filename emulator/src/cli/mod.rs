@@ -2,6 +2,7 @@
 
 mod arguments;
 mod assign;
+mod az_state;
 mod certificate;
 mod certs;
 mod configuration;
@@ -23,6 +24,7 @@ mod monitor_events;
 mod monitor_feedback;
 mod otlp;
 mod output;
+mod progress;
 mod query;
 mod ready;
 mod sas;
@@ -97,6 +99,10 @@ enum Command {
     MonitorEvents(monitor_events::MonitorEventsCommand),
     /// Print what became of cloud-to-device messages.
     MonitorFeedback(monitor_feedback::MonitorFeedbackCommand),
+    /// Take over what a file holds.
+    Import(az_state::ImportCommand),
+    /// Write what the hub holds into a file.
+    Export(az_state::ExportCommand),
     /// Make a SAS token.
     GenerateSasToken(sas::GenerateSasTokenCommand),
 }
@@ -128,6 +134,8 @@ pub fn main() -> ExitCode {
         Some(Command::MessageRoute(command)) => block_on(command.run()),
         Some(Command::MonitorEvents(command)) => block_on(command.run()),
         Some(Command::MonitorFeedback(command)) => block_on(command.run()),
+        Some(Command::Import(command)) => block_on(command.run()),
+        Some(Command::Export(command)) => block_on(command.run()),
         Some(Command::GenerateSasToken(command)) => block_on(command.run()),
     };
     match result {
