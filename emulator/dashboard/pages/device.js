@@ -20,6 +20,9 @@ const ENTRIES = 2000;
 /** Several notices in a row make one request. */
 const SOON = 200;
 
+/** What tabs are made of. Telemetry is not: there may be a lot of it. */
+const EVENTS = 'connected,disconnected,methodInvoked,methodEnded,twinChanged,identityChanged,'
+  + 'c2dSent,c2dDelivered,c2dReturned,c2dEnded';
 /** Notices after which the identity is read again. */
 const OF_THE_IDENTITY = ['connected', 'disconnected', 'identityChanged', 'c2dSent', 'c2dEnded'];
 
@@ -84,8 +87,9 @@ export async function mount(root, params) {
       identity.statusReason && h('span', { class: 'muted' }, identity.statusReason));
   }
 
-  const link = (label, to) => h('a', { class: 'button', href: href(to, { device: client.device, client: client.name }) }, label);
-  const head = pageHead(client.module ?? client.device, null, link('Telemetry', 'telemetry'), link('Wire', 'wire'));
+  const link = (label, to, device) => h('a', { class: 'button', href: href(to, { device }) }, label);
+  const head = pageHead(client.module ?? client.device, null, link('Telemetry', 'telemetry', client.device),
+    link('Wire', 'wire', client.name));
   head.firstChild.prepend(h('nav', { class: 'muted', 'aria-label': 'Where this is' },
     h('a', { href: '#/devices' }, 'Devices'), ' / ',
     client.module && [h('a', { href: new Client(client.device).href }, client.device), ' / ']));
@@ -119,7 +123,7 @@ export async function mount(root, params) {
     if (!isPast && OF_THE_IDENTITY.includes(entry.event)) page.soon(page.refresh);
   }
 
-  const what = `/timeline?client=${encodeURIComponent(client.name)}&kinds=notice,operation`;
+  const what = `/timeline?client=${encodeURIComponent(client.name)}&kinds=notice,operation&events=${EVENTS}`;
   const past = await lines(`${what}&max=${ENTRIES / 2}`);
   for (const entry of past) take(entry, true);
   const live = stream((last) => `${what}&after=${last ?? past.at(-1)?.seq ?? 'latest'}`, {

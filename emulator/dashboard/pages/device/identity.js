@@ -11,7 +11,7 @@ import { toast } from '../../components/toast.js';
 import { authenticationFields, downloads } from './authentication.js';
 import { AUTHENTICATION, Client, connectionString, host, identityOf, writeIdentity } from './client.js';
 import { cloneDevice } from './create.js';
-import { select, when } from './parts.js';
+import { check, select, when } from './parts.js';
 
 const KEYS = [['primaryKey', 'Primary'], ['secondaryKey', 'Secondary']];
 const LIFETIMES = [[300, '5 minutes'], [3600, '1 hour', true], [86_400, '1 day'], [2_592_000, '30 days'],
@@ -64,7 +64,6 @@ export function identityTab(page) {
       ['Last active', when(identity.lastActivityTime)],
       ['Status since', isDevice && when(identity.statusUpdatedTime)],
       ['Messages waiting', identity.cloudToDeviceMessageCount],
-      ['Edge', isDevice && (identity.capabilities?.iotEdge ? 'IoT Edge device' : null)],
       ['Managed by', identity.managedBy], ['Scope', identity.deviceScope && h('code', null, identity.deviceScope)],
       ['Generation', h('code', null, identity.generationId)], ['Etag', h('code', null, identity.etag)],
     ].filter(([, value]) => value !== false)));
@@ -150,19 +149,25 @@ export function identityTab(page) {
   }
 
   function parents(identity) {
-    const edge = h('input', { autocomplete: 'off', placeholder: 'id of an IoT Edge device, or nothing' });
-    const held = identity.parentScopes?.[0];
-    edge.value = held ? held.replace(/^ms-azure-iot-edge:\/\//, '').replace(/-\d+$/, '') : '';
+    const isEdge = check('IoT Edge device', { checked: identity.capabilities?.iotEdge });
+    const held = identity.parentScopes?.[0]?.replace(/^ms-azure-iot-edge:\/\//, '').replace(/-\d+$/, '');
+    const above = h('input', {
+      autocomplete: 'off', value: held ?? '', placeholder: 'id of an IoT Edge device, or nothing',
+    });
     const save = button('Save', async () => {
-      const id = edge.value.trim();
-      const { deviceScope = '' } = id ? await identityOf(new Client(id)) : {};
-      if (id && !deviceScope) throw new Error(`${id} is no IoT Edge device.`);
+      const id = above.value.trim();
+      const scope = id ? (await identityOf(new Client(id))).deviceScope : '';
+      if (id && !scope) throw new Error(`${id} is no IoT Edge device.`);
       await change((now) => {
-        if (now.capabilities?.iotEdge) now.parentScopes = deviceScope ? [deviceScope] : [];
-        else Object.assign(now, { deviceScope, parentScopes: deviceScope ? [deviceScope] : [] });
+        const { iotEdge } = now.capabilities;
+        now.capabilities.iotEdge = isEdge.firstChild.checked;
+        now.parentScopes = scope ? [scope] : [];
+        // The scope of an edge device is its own; another's is its parent's.
+        if (!now.capabilities.iotEdge) now.deviceScope = scope;
+        else if (!iotEdge) delete now.deviceScope;
       }, 'Saved.');
     });
-    return h('div', { class: 'stack' }, field('Parent', edge), h('div', { class: 'toolbar' }, save));
+    return h('div', { class: 'stack' }, isEdge, field('Parent', above), h('div', { class: 'toolbar' }, save));
   }
 
   // --- Tokens ---

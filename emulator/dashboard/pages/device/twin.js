@@ -162,6 +162,8 @@ export function twinTab(page) {
     node,
     notice(entry, isPast) {
       if (entry.event !== 'twinChanged') return;
+      // What has been read since says it, too.
+      if (twin && entry.version <= twin.version) return;
       for (const [name] of SECTIONS) if (entry[name]) changed(name, entry[name], entry.at);
       if (!isPast) page.soon(read);
     },
