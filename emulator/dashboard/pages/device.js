@@ -1,6 +1,7 @@
 // One device or module: what it is, and everything that can be done to it.
 
 import { get } from '../lib/api.js';
+import { number } from '../lib/format.js';
 import { h, replace } from '../lib/html.js';
 import { href, setParams } from '../lib/router.js';
 import { stream } from '../lib/stream.js';
@@ -43,6 +44,7 @@ export async function mount(root, params) {
   const entries = [];
   const asked = new Map();
   const painters = new Map();
+  let missed = 0;
 
   const page = {
     client,
@@ -84,7 +86,8 @@ export async function mount(root, params) {
     replace(state, presence(identity.connectionState, session?.protocol),
       identity.status === 'disabled' && badge('disabled', 'warn'),
       identity.capabilities?.iotEdge && badge('IoT Edge', 'info'),
-      identity.statusReason && h('span', { class: 'muted' }, identity.statusReason));
+      identity.statusReason && h('span', { class: 'muted' }, identity.statusReason),
+      missed > 0 && badge(`${number(missed)} entries missed`, 'warn'));
   }
 
   const link = (label, to, device) => h('a', { class: 'button', href: href(to, { device }) }, label);
@@ -128,7 +131,11 @@ export async function mount(root, params) {
   for (const entry of past) take(entry, true);
   const live = stream((last) => `${what}&after=${last ?? past.at(-1)?.seq ?? 'latest'}`, {
     onData: (entry) => take(entry),
-    onMissed: () => page.soon(page.refresh),
+    onMissed: (count) => {
+      missed += count;
+      page.soon(page.refresh);
+      for (const tab of opened.values()) if (tab.read) page.soon(tab.read);
+    },
   });
   const leave = (event) => {
     if ([...opened.values()].some((tab) => tab.isEdited?.())) event.preventDefault();

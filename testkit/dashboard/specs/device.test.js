@@ -313,6 +313,39 @@ test('a device gets a parent and loses it', async (t) => {
   await until(async () => (await identity('child-1')).parentScopes?.length === 0, 'it has none');
 });
 
+test('a device becomes a gateway with system modules, which stay', async (t) => {
+  const page = await opened(t, 'gateway-2');
+  await page.getByLabel('IoT Edge device').check();
+  await section(page, 'About').getByRole('button', { name: 'Save' }).click();
+  await page.getByText('IoT Edge', { exact: true }).waitFor();
+
+  await tab(page, 'Modules').click();
+  const agent = page.getByRole('row').filter({ has: page.getByRole('link', { name: '$edgeAgent' }) });
+  await agent.getByText('system').waitFor();
+  assert.equal(await agent.getByRole('button').count(), 0);
+  const { capabilities, deviceScope } = await identity('gateway-2');
+  assert.equal(capabilities.iotEdge, true);
+  assert.match(deviceScope, /^ms-azure-iot-edge:\/\/gateway-2-/);
+});
+
+test('a device changes from keys to a certificate that is made for it', async (t) => {
+  const page = await opened(t, 'cert-1');
+  await button(page, 'Change…').click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByLabel('Authentication').selectOption('selfSigned');
+  await axe(page);
+  await dialog.getByRole('button', { name: 'Save' }).click();
+
+  await button(page, 'Download private key').waitFor();
+  await page.keyboard.press('Escape');
+  const { authentication } = await identity('cert-1');
+  assert.equal(authentication.type, 'selfSigned');
+  await page.getByText(authentication.x509Thumbprint.primaryThumbprint).waitFor();
+  assert.equal(await section(page, 'SAS token').count(), 0);
+  await button(page, 'Copy connection string').click();
+  assert.match(await clipboard(page), /;DeviceId=cert-1;x509=true$/);
+});
+
 test('a device is deleted, and the list is shown', async (t) => {
   const page = await opened(t, 'gone-1');
   await button(page, 'Delete…').click();

@@ -4,7 +4,7 @@ import { get } from '../../lib/api.js';
 import { duration } from '../../lib/format.js';
 import { h, replace } from '../../lib/html.js';
 import { badge, card, empty, facts, failure } from '../../lib/ui.js';
-import { hubNow, showTable, when } from './parts.js';
+import { showTable, when } from './parts.js';
 
 /** Connections and refusals that are kept for the list. */
 const KEPT = 200;
@@ -15,7 +15,7 @@ export function connectionsTab(page) {
   const list = h('div');
   const node = h('div', { class: 'stack' },
     card('Now', null, now),
-    card('Before', h('span', { class: 'muted' }, 'As far back as the timeline goes.'), list));
+    card('History', h('span', { class: 'muted' }, 'As far back as the timeline goes.'), list));
   showPast();
 
   async function read() {
@@ -23,9 +23,10 @@ export function connectionsTab(page) {
       const session = await page.session();
       replace(now, session ? facts([
         ['Protocol', session.protocol],
-        ['Since', [when(session.since), ` (${duration(hubNow() - Date.parse(session.since))})`]],
+        ['Since', when(session.since)], ['Last active', when(session.lastActivityTime)],
         ['Listens for', session.subscriptions.length
           ? session.subscriptions.map((name) => [badge(name, 'info'), ' ']) : 'nothing'],
+        ['Token good until', session.expires && when(session.expires)],
         ['Session', session.session]]) : empty('It is not connected.'));
     } catch (refused) {
       replace(now, failure(refused));
@@ -37,7 +38,8 @@ export function connectionsTab(page) {
       past.map((one) => (one.refusal
         ? [badge('refused', 'bad'), when(one.from), '–',
           [h('b', null, one.refusal.code), ' ', one.refusal.detail]]
-        : [[badge(one.until ? 'ended' : 'connected', one.until ? 'none' : 'ok'), ' ', one.protocol], one.from ? when(one.from) : 'before',
+        : [[badge(one.until ? 'ended' : 'connected', one.until ? 'none' : 'ok'), ' ', one.protocol],
+          one.from ? when(one.from) : 'before',
           one.from && one.until ? duration(Date.parse(one.until) - Date.parse(one.from)) : '–',
           one.until ? [when(one.until), ': ', one.why] : '–'])),
       'None since the timeline begins.');
@@ -52,6 +54,7 @@ export function connectionsTab(page) {
   const tick = setInterval(() => { if (!document.hidden && node.isConnected) read(); }, 5000);
   return {
     node,
+    read,
     close: () => clearInterval(tick),
     notice(entry, isPast) {
       if (entry.event === 'connected') {

@@ -81,6 +81,7 @@ export function messagesTab(page) {
   const tick = setInterval(() => { if (!document.hidden && node.isConnected) read(); }, 3000);
   return {
     node,
+    read,
     close: () => clearInterval(tick),
     notice(entry, isPast) {
       if (!entry.event?.startsWith('c2d')) return;

@@ -56,5 +56,5 @@ export function modulesTab(page) {
 
   read();
   const tick = setInterval(() => { if (!document.hidden && node.isConnected) read(); }, 5000);
-  return { node, close: () => clearInterval(tick) };
+  return { node, read, close: () => clearInterval(tick) };
 }

@@ -36,7 +36,7 @@ export function twinTab(page) {
   function section(name, label, hint) {
     const writable = name !== 'reported';
     const state = h('p', { class: 'hint', 'aria-live': 'polite' });
-    const editor = writable && jsonEditor({ label: `${label}, as JSON`, rows: 16, onInput: look });
+    const editor = writable && jsonEditor({ label: `${label}, as JSON`, onInput: look });
     const view = writable ? editor : h('div');
     const version = h('span', { class: 'muted' });
     const button = (word, title, onclick) => h('button', { type: 'button', title, onclick }, word);
@@ -61,6 +61,7 @@ export function twinTab(page) {
       } else if (force || !isEdited()) {
         if (force || pretty(now) !== base) editor.write(now);
         base = pretty(now);
+        editor.area.rows = Math.max(6, Math.min(24, base.split('\n').length + 1));
         etag = twin.etag;
       }
       look();
@@ -160,6 +161,7 @@ export function twinTab(page) {
   read();
   return {
     node,
+    read,
     notice(entry, isPast) {
       if (entry.event !== 'twinChanged') return;
       // What has been read since says it, too.
