@@ -114,7 +114,9 @@ async function askForToken() {
       body: [h('p', null, 'This emulator was started with --admin-token.'),
         field('Administrator’s token', h('input', { type: 'password', name: 'token', required: true, autocomplete: 'current-password' }))],
       onSubmit: async (data) => {
-        await send('POST', '/login', { token: data.get('token') });
+        await send('POST', '/login', { token: data.get('token') }).catch((error) => {
+          throw error.status === 401 ? new Error('That is not the token.') : error;
+        });
         return true;
       },
     });

@@ -103,7 +103,7 @@ function rates() {
       figure(compact(totals.telemetry ?? 0), 'messages so far', href('telemetry')),
       figure(compact(totals.methods ?? 0), 'methods so far', null),
       figure(compact(totals.refused ?? 0), 'refused so far', href('wire')),
-      memory ? figure(bytes(memory), `of memory${up ? ` · up ${duration(up * 1000)}` : ''}`, null) : null);
+      memory ? figure(bytes(memory), `memory${up ? ` · up ${duration(up * 1000)}` : ''}`, null) : null);
   }
 
   function showOperations(counted) {
