@@ -10,6 +10,7 @@ use crate::amqp::Connection;
 use crate::clock;
 use crate::crew::{Crew, Stage, Task};
 use crate::process::micros_each;
+use crate::progress;
 use crate::report::Report;
 use crate::target::{Target, TargetArgs};
 
@@ -54,7 +55,7 @@ pub(crate) async fn run(args: &AmqpIdleArgs) -> anyhow::Result<Report> {
     crew.start();
     clock::sleep(SETTLE).await;
     let rss_open = process.resident();
-    clock::sleep(Duration::from_secs_f64(args.seconds)).await;
+    progress::run_for(Duration::from_secs_f64(args.seconds)).await;
     crew.stop();
     crew.finish().await?;
 

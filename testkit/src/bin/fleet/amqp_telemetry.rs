@@ -13,6 +13,7 @@ use crate::clock;
 use crate::crew::{Crew, Stage, Task};
 use crate::histogram::Histogram;
 use crate::process::micros_each;
+use crate::progress;
 use crate::report::Report;
 use crate::target::{Target, TargetArgs};
 use crate::telemetry::record;
@@ -78,7 +79,7 @@ pub(crate) async fn run(args: &AmqpTelemetryArgs) -> anyhow::Result<Report> {
     let began = clock::now();
     crew.start();
     if args.messages.is_none() {
-        clock::sleep(Duration::from_secs_f64(args.seconds)).await;
+        progress::run_for(Duration::from_secs_f64(args.seconds)).await;
         crew.stop();
     }
     let tallies = crew.finish().await?;

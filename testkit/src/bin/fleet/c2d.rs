@@ -16,6 +16,7 @@ use crate::crew::{Crew, Stage, Task};
 use crate::histogram::Histogram;
 use crate::mqtt::Connection;
 use crate::process::micros_each;
+use crate::progress;
 use crate::report::Report;
 use crate::target::{Target, TargetArgs};
 
@@ -69,7 +70,7 @@ pub(crate) async fn run(args: &C2dArgs) -> anyhow::Result<Report> {
     let cpu_before = target.process.cpu();
     let began = clock::now();
     crew.start();
-    clock::sleep(Duration::from_secs_f64(args.seconds)).await;
+    progress::run_for(Duration::from_secs_f64(args.seconds)).await;
     crew.stop();
     let count: u64 = crew.finish().await?.iter().sum();
     let seconds = (clock::now() - began).as_secs_f64();

@@ -9,6 +9,8 @@ use anyhow::Context;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use crate::progress::Bar;
+
 /// What a task of a crew does, given the stage.
 pub(crate) type Task<T> = Box<dyn FnOnce(Arc<Stage>) -> TaskFuture<T> + Send>;
 type TaskFuture<T> = Pin<Box<dyn Future<Output = anyhow::Result<T>> + Send>>;
@@ -97,8 +99,10 @@ impl<T: Send + 'static> Crew<T> {
             threads.push(receiver);
         }
 
+        let bar = Bar::new("connecting", count as u64);
         for _ in 0..count {
             ready_tasks.recv().await.context("no task is left")??;
+            bar.advance(1);
         }
         Ok(Self { stage, threads })
     }

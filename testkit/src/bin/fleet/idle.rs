@@ -11,6 +11,7 @@ use crate::clock;
 use crate::crew::{Crew, Stage, Task};
 use crate::mqtt::Connection;
 use crate::process::micros_each;
+use crate::progress;
 use crate::report::Report;
 use crate::target::{Target, TargetArgs};
 
@@ -54,7 +55,7 @@ pub(crate) async fn run(args: &IdleArgs) -> anyhow::Result<Report> {
 
     let rss_open = process.resident();
     let cpu_idle_before = process.cpu();
-    clock::sleep(Duration::from_secs_f64(args.seconds)).await;
+    progress::run_for(Duration::from_secs_f64(args.seconds)).await;
     let cpu_idle_after = process.cpu();
     crew.stop();
     crew.finish().await?;

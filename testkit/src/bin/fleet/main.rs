@@ -19,6 +19,7 @@ mod idle;
 mod methods;
 mod mqtt;
 mod process;
+mod progress;
 mod registry;
 mod report;
 mod start;
@@ -39,6 +40,9 @@ struct Cli {
     /// Print JSON.
     #[arg(long, global = true)]
     json: bool,
+    /// Do not show how far it has come.
+    #[arg(long, global = true)]
+    quiet: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -74,6 +78,9 @@ Examples:
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
+    if cli.quiet {
+        progress::be_quiet();
+    }
     process::raise_file_limit();
     let report = match &cli.command {
         Command::Telemetry(args) => block_on(telemetry::run(args))?,

@@ -28,6 +28,7 @@ use crate::clock;
 use crate::http::{self, HttpConnection};
 use crate::mqtt::Io;
 use crate::process::Process;
+use crate::progress::Bar;
 
 /// What SDKs of today put into user names and queries.
 const API_VERSION: &str = "2021-04-12";
@@ -244,6 +245,7 @@ impl Target {
         let Some(hub) = &self.hub else { return Ok(()) };
         let mut connection = HttpConnection::open(&hub.http).await?;
         let key = hub.device_key.to_base64();
+        let bar = Bar::new("registering", count as u64);
         for first in (0..count).step_by(BULK) {
             let elements: Vec<Value> = (first..count.min(first + BULK))
                 .map(|n| {
@@ -264,6 +266,7 @@ impl Target {
                 .expect_ok(&post)
                 .await
                 .context("register devices")?;
+            bar.advance(BULK.min(count - first) as u64);
         }
         Ok(())
     }

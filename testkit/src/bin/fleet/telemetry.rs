@@ -14,6 +14,7 @@ use crate::crew::{Crew, Stage, Task};
 use crate::histogram::Histogram;
 use crate::mqtt::Connection;
 use crate::process::micros_each;
+use crate::progress;
 use crate::report::Report;
 use crate::target::{Target, TargetArgs};
 
@@ -119,7 +120,7 @@ pub(crate) async fn run(args: &TelemetryArgs) -> anyhow::Result<Report> {
     subscriber.iter().for_each(Crew::start);
     publishers.start();
     if args.messages.is_none() {
-        clock::sleep(Duration::from_secs_f64(args.seconds)).await;
+        progress::run_for(Duration::from_secs_f64(args.seconds)).await;
         publishers.stop();
     }
     let tallies = publishers.finish().await?;
