@@ -5,7 +5,8 @@ import { chromium } from 'playwright-core';
 
 import { LIMIT } from './wait.js';
 
-const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
+/** The browser. */
+export const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
 
 /** Screens that every page has to be good on. */
 export const SCREENS = {
@@ -41,11 +42,12 @@ export function useBrowser() {
     });
   });
   after(() => held.browser?.close());
-  held.open = (t, emulator, options = {}) => open(held.browser, t, emulator, options);
+  held.open = (t, emulator, options = {}) => openIn(held.browser, t, emulator, options);
   return held;
 }
 
-async function open(browser, t, emulator, options) {
+/** As `open` of `useBrowser`, in a browser of one's own. */
+export async function openIn(browser, t, emulator, options) {
   const { route = '', screen = SCREENS.light, allow = [], signedIn = true } = options;
   const context = await browser.newContext({ reducedMotion: 'reduce', ...screen });
   context.setDefaultTimeout(LIMIT);

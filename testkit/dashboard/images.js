@@ -1,0 +1,61 @@
+// The pictures of emulator/docs/images: each page with the same sample data.
+
+import { mkdir, stat, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { chromium } from 'playwright-core';
+
+import { EXECUTABLE, SCREENS, openIn } from './lib/browser.js';
+import { Emulator } from './lib/emulator.js';
+import { sampleHub, sampleTelemetry } from './lib/sample.js';
+
+const FOLDER = fileURLToPath(new URL('../../emulator/docs/images/', import.meta.url));
+/** Larger ones are a burden for whoever clones. */
+const MOST_BYTES = 150 * 1024;
+const SCREEN = { ...SCREENS.light, viewport: { width: 1200, height: 780 } };
+
+const PICTURES = [
+  { name: 'overview', route: '#/overview', seconds: 60 },
+  { name: 'overview-dark', route: '#/overview', screen: { ...SCREEN, colorScheme: 'dark' }, seconds: 30 },
+  { name: 'devices', route: '#/devices' },
+  { name: 'device', route: '#/device?id=thermostat-1&tab=twin' },
+  { name: 'telemetry', route: '#/telemetry?path=temperature&device=thermostat-1', prepare: pickFirst },
+  { name: 'wire', route: '#/wire?client=thermostat-1' },
+  { name: 'auth', route: '#/auth' },
+  { name: 'clock', route: '#/clock' },
+  { name: 'events', route: '#/events' },
+  { name: 'phone', route: '#/devices', screen: SCREENS.phone },
+];
+
+/** What ends with the pictures. */
+const endings = [];
+const t = { after: (end) => endings.unshift(end) };
+
+const wanted = process.argv.slice(2);
+const emulator = await new Emulator({ args: ['--in-memory', '--seed', '1'] }).start();
+t.after(() => emulator.stop());
+const browser = await chromium.launch({ executablePath: EXECUTABLE, args: ['--no-sandbox', '--font-render-hinting=none'] });
+t.after(() => browser.close());
+
+try {
+  await mkdir(FOLDER, { recursive: true });
+  t.after(sampleTelemetry(await sampleHub(t, emulator)));
+  for (const { name, route, screen = SCREEN, seconds = 5, prepare } of PICTURES) {
+    if (wanted.length > 0 && !wanted.includes(name)) continue;
+    const page = await openIn(browser, t, emulator, { route, screen, allow: [/./] });
+    // The charts have something to show.
+    await page.waitForTimeout(seconds * 1000);
+    await prepare?.(page);
+    const picture = await page.screenshot({ animations: 'disabled', scale: 'css' });
+    await writeFile(path.join(FOLDER, `${name}.png`), picture);
+    const { size } = await stat(path.join(FOLDER, `${name}.png`));
+    console.log(`${name}.png: ${(size / 1024).toFixed(0)} KiB`);
+    if (size > MOST_BYTES) throw new Error(`${name}.png has ${size} bytes`);
+  }
+} finally {
+  for (const end of endings) await end();
+}
+
+async function pickFirst(page) {
+  await page.getByRole('row').filter({ hasText: 'temperature' }).first().click();
+}
