@@ -208,6 +208,27 @@ impl HubHandle {
             .await
     }
 
+    /// As [`HubHandle::call`], for an operation whose answer is worked out from what the hub gave,
+    /// outside of its lock: `rest` does that, and the record is of both.
+    pub async fn call_then<R, T, F>(
+        &self,
+        operation: Operation<'_>,
+        f: impl FnOnce(&mut Hub, &mut Cx<'_>) -> Result<R, Error>,
+        rest: impl FnOnce(R) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let took = Stopwatch::start();
+        let asked = self.attempt(operation, |core, cx| f(&mut core.hub, cx));
+        let result = match asked.await {
+            Ok((reply, _)) => rest(reply).await,
+            Err(refused) => Err(refused),
+        };
+        self.record(operation, took, result.as_ref().err());
+        result
+    }
+
     /// Lets a client in; the mailbox is there before the first delivery. `authenticate` runs under
     /// the same lock as the connect.
     pub async fn connect(

@@ -88,6 +88,24 @@ impl<'a> Call<'a> {
             .await
     }
 
+    /// As [`Call::perform`], and works the answer out from what the hub gave, outside of its lock.
+    pub(super) async fn perform_then<R, T, F>(
+        &self,
+        operation: Operation<'_>,
+        f: impl FnOnce(&mut Hub, &mut Cx<'_>, &Principal) -> Result<R, Error>,
+        rest: impl FnOnce(R) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let authenticated = |hub: &mut Hub, cx: &mut Cx<'_>| {
+            let caller = self.authenticate(hub, cx.now())?;
+            f(hub, cx, &caller)
+        };
+        let handle = self.handle;
+        handle.call_then(operation, authenticated, rest).await
+    }
+
     /// Who asks; refuses with `IotHubUnauthorizedAccess`, then with `InvalidProtocolVersion`
     /// (`spec/service.md` 0.3, 1.1).
     pub(super) fn authenticate(&self, hub: &Hub, now: Timestamp) -> Result<Principal, Error> {

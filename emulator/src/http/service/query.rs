@@ -23,23 +23,29 @@ pub(super) async fn run(call: &Call<'_>, body: Incoming) -> Result<Response, Err
         .await
         .and_then(|body| Ok((text(&body)?, page_request(call)?)));
     let operation = OperationKind::Query.hub_wide();
-    let (query, request, snapshot) = call
-        .perform(operation, |hub, _, caller| {
-            hub.may_query(caller)?;
-            let (text, request) = asked?;
-            let query = Query::parse(&text, hub.config().limits.strict_queries)?;
-            let snapshot = hub.snapshot_for(caller, &query)?;
-            Ok((query, request, snapshot))
-        })
+    let page = call
+        .perform_then(
+            operation,
+            |hub, _, caller| {
+                hub.may_query(caller)?;
+                let (text, request) = asked?;
+                let query = Query::parse(&text, hub.config().limits.strict_queries)?;
+                let snapshot = hub.snapshot_for(caller, &query)?;
+                Ok((query, request, snapshot))
+            },
+            |(query, request, snapshot)| async move {
+                let tells_presence = !query.asks_who_is_connected();
+                let answered = tokio::task::spawn_blocking(move || query.run(&snapshot, &request));
+                let mut page = answered
+                    .await
+                    .map_err(|error| Error::new(ErrorCode::ServerError, error.to_string()))??;
+                if tells_presence {
+                    call.handle().inspect(|hub| hub.tell_presence(&mut page));
+                }
+                Ok(page)
+            },
+        )
         .await?;
-    let tells_presence = !query.asks_who_is_connected();
-    let answered = tokio::task::spawn_blocking(move || query.run(&snapshot, &request));
-    let mut page = answered
-        .await
-        .map_err(|error| Error::new(ErrorCode::ServerError, error.to_string()))??;
-    if tells_presence {
-        call.handle().inspect(|hub| hub.tell_presence(&mut page));
-    }
     Ok(respond(page.item_type.name(), &page))
 }
 
