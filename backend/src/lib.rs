@@ -44,6 +44,7 @@ mod events;
 mod feedback;
 mod file_notifications;
 mod jobs;
+mod live;
 mod methods;
 mod on_behalf;
 mod query;
@@ -71,6 +72,7 @@ pub use events::{
 pub use feedback::{Feedback, FeedbackBatch, FeedbackReceiver, FeedbackRecord, FeedbackStatus};
 pub use file_notifications::{FileNotification, FileNotificationReceiver, FileNotifications};
 pub use jobs::{DeviceJobStatistics, Job, JobStatus, JobType, Jobs, ScheduledJob};
+pub use live::EmulatorStream;
 pub use methods::{Invocation, Methods};
 pub use on_behalf::{OnBehalf, OutgoingMessage, ReceivedMessage};
 pub use query::{Query, QueryPage};

@@ -167,6 +167,17 @@ impl Transport {
         Answer::read(response).await
     }
 
+    /// Sends the request; the body of an answer that is a success, to be read as it comes.
+    pub(crate) async fn open(&self, call: Call) -> Result<Incoming, Error> {
+        let credentials = self.credentials.as_ref();
+        let token = credentials.map(|credentials| credentials.token(self.clock.now()));
+        let response = self.request(call, token.as_deref()).await?;
+        if response.status().is_success() {
+            return Ok(response.into_body());
+        }
+        Err(Answer::read(response).await?.refusal())
+    }
+
     /// Sends a request without saying who asks. Its target is a path of the hub, or names a host of
     /// its own.
     pub(crate) async fn send_unsigned(&self, call: Call) -> Result<(), Error> {

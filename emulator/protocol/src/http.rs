@@ -5,11 +5,13 @@ use percent_encoding::percent_decode_str;
 mod error_body;
 mod event_batch;
 mod message_headers;
+mod server_sent;
 mod trace_parent;
 
 pub use error_body::{ErrorFormat, error_body, parse_error_body, twin_error_body};
 pub use event_batch::{BATCH_CONTENT_TYPE, MAX_BATCH_MESSAGES, is_batch, parse_batch};
 pub use message_headers::{push_batch_property, push_header};
+pub use server_sent::{EventTooLong, ServerSent, ServerSentReader};
 pub use trace_parent::{TRACEPARENT, TraceParent};
 
 /// The `api-version` that our own clients send.

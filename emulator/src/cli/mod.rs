@@ -31,6 +31,7 @@ mod sas;
 mod self_signed;
 mod serve;
 mod settings;
+mod top;
 mod twin;
 
 use std::process::ExitCode;
@@ -97,6 +98,8 @@ enum Command {
     MessageRoute(message_route::MessageRouteCommand),
     /// Print telemetry as it arrives.
     MonitorEvents(monitor_events::MonitorEventsCommand),
+    /// Show rates, connections, the busiest devices and the slowest calls, live.
+    Top(top::TopCommand),
     /// Print what became of cloud-to-device messages.
     MonitorFeedback(monitor_feedback::MonitorFeedbackCommand),
     /// Take over what a file holds.
@@ -133,6 +136,7 @@ pub fn main() -> ExitCode {
         Some(Command::ConsumerGroup(command)) => block_on(command.run()),
         Some(Command::MessageRoute(command)) => block_on(command.run()),
         Some(Command::MonitorEvents(command)) => block_on(command.run()),
+        Some(Command::Top(command)) => block_on(command.run()),
         Some(Command::MonitorFeedback(command)) => block_on(command.run()),
         Some(Command::Import(command)) => block_on(command.run()),
         Some(Command::Export(command)) => block_on(command.run()),

@@ -10,9 +10,11 @@ mod devices;
 mod digital_twins;
 mod identities;
 mod jobs;
+mod otlp;
 mod queries;
 mod routes;
 mod tokens;
+mod top;
 mod twins;
 
 #[path = "../support/served.rs"]
