@@ -18,6 +18,7 @@ use crate::http::ControlAccess;
 use crate::mqtt;
 use crate::otlp::OtlpSettings;
 use crate::registry_jobs::Folders;
+use crate::secret::Secret;
 
 /// Everything that can be set. The default runs as it is: a hub in memory on loopback, every
 /// listener on a free port.
@@ -93,6 +94,10 @@ pub struct Listen {
     pub http: Port,
     /// The observer bus; `None`: off.
     pub observe: Option<Port>,
+    /// Addresses that the observer bus binds.
+    pub observe_addresses: Vec<IpAddr>,
+    /// What observers have to know; `None`: nothing.
+    pub observe_password: Option<Secret>,
 }
 
 /// A port to bind.
@@ -262,7 +267,7 @@ impl Default for Uploads {
 impl Default for Listen {
     fn default() -> Self {
         Self {
-            addresses: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+            addresses: loopback(),
             mqtts: Port::ANY,
             mqtt: Port::ANY,
             amqps: Port::ANY,
@@ -270,8 +275,15 @@ impl Default for Listen {
             https: Port::ANY,
             http: Port::ANY,
             observe: None,
+            observe_addresses: loopback(),
+            observe_password: None,
         }
     }
+}
+
+/// The addresses that only this machine can reach, of both families.
+fn loopback() -> Vec<IpAddr> {
+    vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
 }
 
 impl Port {

@@ -124,7 +124,10 @@ impl Emulator {
         open_routes_folder(&config, &handle)?;
 
         let mut notes = Vec::new();
-        let mut bind = |name, port| bind(&config, name, port, &mut notes);
+        let addresses = &config.listen.addresses;
+        let mut bind_to =
+            |addresses: &[IpAddr], name, port| bind(addresses, name, port, &mut notes);
+        let mut bind = |name, port| bind_to(addresses, name, port);
         let mqtts = bind("mqtts", config.listen.mqtts)?;
         let mqtt = bind("mqtt", config.listen.mqtt)?;
         let amqps = bind("amqps", config.listen.amqps)?;
@@ -134,7 +137,7 @@ impl Emulator {
         let observe = config
             .listen
             .observe
-            .map(|port| bind("observe", port))
+            .map(|port| bind_to(&config.listen.observe_addresses, "observe", port))
             .transpose()?;
         let ports = Ports {
             mqtts: mqtts.port(),
@@ -214,10 +217,11 @@ impl Emulator {
         #[cfg(feature = "observer")]
         if let Some(bound) = observe {
             let hub_name = config.hub_name().to_owned();
+            let password = config.listen.observe_password.clone();
             spawn(
                 &tasks,
                 "observe",
-                crate::observer::serve(bound, handle.clone(), hub_name, stop.clone()),
+                crate::observer::serve(bound, handle.clone(), hub_name, password, stop.clone()),
             );
         }
         #[cfg(not(feature = "observer"))]
@@ -380,12 +384,11 @@ fn store(config: &Config) -> Result<Box<dyn Store>, StoreError> {
 }
 
 fn bind(
-    config: &Config,
+    addresses: &[IpAddr],
     listener: &'static str,
     port: Port,
     notes: &mut Vec<String>,
 ) -> Result<Bound, StartError> {
-    let addresses = &config.listen.addresses;
     let error = match transport::bind(addresses, port.number) {
         Ok(bound) => return Ok(bound),
         Err(error) => error,

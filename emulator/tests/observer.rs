@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use iothub_emulator::activity::OperationKind;
 use iothub_emulator::clock::HubClock;
 use iothub_emulator::handle::Presence;
+use iothub_emulator::secret::Secret;
 use iothub_emulator::store::MemoryStore;
 use iothub_emulator::{HubHandle, observer, transport};
 use iothub_hub::{
@@ -20,10 +21,11 @@ use iothub_protocol::method::{MethodRequest, MethodResponse};
 use iothub_protocol::mqtt::codec::{decode_server, encode_client};
 use iothub_protocol::mqtt::packet::{
     ClientPacket, ConnAckCode, Connect, Publish, QoS, ServerPacket, SubAckCode, Subscribe,
-    Unsubscribe,
+    Unsubscribe, Will,
 };
 use iothub_protocol::registry::{IdentitySpec, IfMatch};
-use iothub_protocol::{ClientId, DeviceId, Message};
+use iothub_protocol::twin::TwinPatch;
+use iothub_protocol::{ClientId, Clock, DeviceId, Message};
 use rumqttc::{AsyncClient, MqttOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -49,6 +51,15 @@ struct Device {
 
 impl World {
     fn start(name: &str) -> Self {
+        Self::with_password(name, None)
+    }
+
+    fn with_password(name: &str, password: Option<&str>) -> Self {
+        let handle = Self::hub(name);
+        Self::open(handle, name, password)
+    }
+
+    fn hub(name: &str) -> HubHandle {
         let hub = Hub::new(HubConfig {
             name: name.to_owned(),
             host_names: Vec::new(),
@@ -59,11 +70,16 @@ impl World {
             ..HubConfig::default()
         });
         let store = Box::new(MemoryStore::new(2, 64 * 1024 * 1024));
-        let handle = HubHandle::open(hub, store, Arc::new(HubClock::system())).unwrap();
+        HubHandle::open(hub, store, Arc::new(HubClock::system())).unwrap()
+    }
+
+    fn open(handle: HubHandle, name: &str, password: Option<&str>) -> Self {
         let bound = transport::bind(&[IpAddr::V4(Ipv4Addr::LOCALHOST)], 0).unwrap();
         let address = bound.addresses()[0];
         let stop = CancellationToken::new();
-        let serve = observer::serve(bound, handle.clone(), name.to_owned(), stop.clone());
+        let password = password.map(|word| Secret::parse(word).unwrap());
+        let name = name.to_owned();
+        let serve = observer::serve(bound, handle.clone(), name, password, stop.clone());
         Self {
             handle,
             address,
@@ -72,17 +88,9 @@ impl World {
         }
     }
 
-    /// Registers a device and connects it; the bus has heard of it.
+    /// Registers a device and connects it.
     async fn device(&self, id: &str) -> Device {
-        let device = DeviceId::parse(id).unwrap();
-        let client = ClientId::device(device.clone());
-        self.handle
-            .call(OperationKind::PutDevice.on(&client), |hub, cx| {
-                let (caller, spec) = (Principal::operator(), IdentitySpec::default());
-                hub.put_device(cx, &caller, &device, spec, &IfMatch::Absent)
-            })
-            .await
-            .unwrap();
+        let client = register(&self.handle, id).await;
         let (presence, _) = self
             .handle
             .connect(&client, |_, _| {
@@ -97,9 +105,6 @@ impl World {
             })
             .await
             .unwrap();
-        let mut watching = self.watching("hub/+/devices/+/connection").await;
-        let level = format!("/{}/", id.replace('#', "%23"));
-        while !watching.message().await.0.contains(&level) {}
         Device {
             handle: self.handle.clone(),
             client,
@@ -294,6 +299,58 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
         .expect("done in time")
 }
 
+/// Registers a device.
+async fn register(handle: &HubHandle, id: &str) -> ClientId {
+    let device = DeviceId::parse(id).unwrap();
+    let client = ClientId::device(device.clone());
+    handle
+        .call(OperationKind::PutDevice.on(&client), |hub, cx| {
+            let (caller, spec) = (Principal::operator(), IdentitySpec::default());
+            hub.put_device(cx, &caller, &device, spec, &IfMatch::Absent)
+        })
+        .await
+        .unwrap();
+    client
+}
+
+/// Writes a desired property and a tag.
+async fn patch(handle: &HubHandle, client: &ClientId, value: u32) {
+    let patch = serde_json::json!({
+        "tags": {"value": value},
+        "properties": {"desired": {"value": value}},
+    });
+    let patch = TwinPatch::parse(patch.to_string().as_bytes()).unwrap();
+    handle
+        .call(OperationKind::PatchTwin.on(client), |hub, cx| {
+            hub.patch_twin(cx, &Principal::operator(), client, patch, &IfMatch::Any)
+        })
+        .await
+        .unwrap();
+}
+
+async fn delete(handle: &HubHandle, client: &ClientId) {
+    handle
+        .call(OperationKind::DeleteDevice.on(client), |hub, cx| {
+            let operator = Principal::operator();
+            hub.delete_device(cx, &operator, &client.device, &IfMatch::Any)
+        })
+        .await
+        .unwrap();
+}
+
+async fn send_c2d(handle: &HubHandle, client: &ClientId, body: &'static [u8]) {
+    let message = Message {
+        body: Bytes::from_static(body),
+        ..Message::default()
+    };
+    handle
+        .call(OperationKind::SendC2d.on(client), |hub, cx| {
+            hub.send_c2d(cx, &Principal::operator(), client, message)
+        })
+        .await
+        .unwrap();
+}
+
 fn message(topic: &str, payload: &str, retain: bool) -> (String, String, bool) {
     (topic.to_owned(), payload.to_owned(), retain)
 }
@@ -338,22 +395,17 @@ async fn a_stock_client_sees_state_first_and_then_what_happens() {
         }
     };
 
+    let nothing = r#"{"dropped":0,"missed":0,"untold":0}"#;
+    assert_eq!(next().await, message("hub/h/log/dropped", nothing, true));
     assert_eq!(
         next().await,
         message("hub/h/devices/d1/connection", CONNECTED, true)
     );
     device.send(&["hello"]).await;
 
-    // What was logged of the connection may come late.
-    let mut told = Vec::new();
-    while told.len() < 2 {
-        let message = next().await;
-        if !message.1.contains(r#""event":"connected""#) {
-            told.push(message);
-        }
-    }
+    let mut told = [next().await, next().await];
     told.sort();
-    let [telemetry, log] = <[_; 2]>::try_from(told).unwrap();
+    let [telemetry, log] = told;
     assert_eq!(
         telemetry,
         message("hub/h/devices/d1/telemetry", "hello", false)
@@ -385,7 +437,11 @@ async fn a_late_observer_is_told_the_last_connection_state() {
     assert_eq!(
         told,
         [
-            message("hub/h/devices/leaves/connection", &gone.1, true),
+            message(
+                "hub/h/devices/leaves/connection",
+                r#"{"state":"disconnected"}"#,
+                true
+            ),
             message("hub/h/devices/stays/connection", CONNECTED, true),
         ]
     );
@@ -737,4 +793,398 @@ async fn the_end_of_the_hub_is_the_end_of_its_observers() {
     within(world.end()).await;
 
     assert!(observer.is_closed().await);
+}
+
+#[tokio::test]
+async fn who_knows_the_password_is_let_in_under_any_name() {
+    let _alone = ALONE.lock().await;
+    let world = World::with_password("h", Some("s3cret"));
+    let refused = [
+        ConnAckCode::NotAuthorized,
+        ConnAckCode::BadUserNameOrPassword,
+    ];
+
+    for (user, password, code) in [
+        (Some("any"), Some(&b"s3cret"[..]), ConnAckCode::Accepted),
+        (Some(""), Some(b"s3cret"), ConnAckCode::Accepted),
+        (None, None, refused[0]),
+        (Some("any"), None, refused[0]),
+        (Some("any"), Some(b""), refused[0]),
+        (Some("any"), Some(b"S3cret"), refused[0]),
+        (Some("s3cret"), Some(b"any"), refused[0]),
+        (Some("any"), Some(b"\xff"), refused[1]),
+        (Some("any"), Some(&[b'x'; 2000]), refused[1]),
+    ] {
+        let mut observer = Observer::dial(world.address).await;
+        let ClientPacket::Connect(connect) = connect() else {
+            unreachable!("it is one")
+        };
+        let connect = Connect {
+            username: user.map(str::to_owned),
+            password: password.map(Bytes::from_static),
+            ..connect
+        };
+        observer.send(&ClientPacket::Connect(connect)).await;
+        let answer = ServerPacket::ConnAck {
+            session_present: false,
+            code,
+        };
+        assert_eq!(
+            observer.packet().await,
+            Some(answer),
+            "{user:?} {password:?}"
+        );
+        assert_eq!(observer.is_alive().await, code == ConnAckCode::Accepted);
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn who_wants_to_be_remembered_or_to_leave_a_will_is_refused() {
+    let _alone = ALONE.lock().await;
+    let world = World::start("h");
+    let ClientPacket::Connect(connect) = connect() else {
+        unreachable!("it is one")
+    };
+    let nobody = Connect {
+        clean_session: false,
+        ..connect.clone()
+    };
+    let with_will = Connect {
+        will: Some(Will {
+            topic: "hub/h/log".into(),
+            payload: Bytes::new(),
+            qos: QoS::AtMostOnce,
+            retain: true,
+        }),
+        ..connect
+    };
+
+    for (connect, code) in [
+        (nobody, ConnAckCode::IdentifierRejected),
+        (with_will, ConnAckCode::NotAuthorized),
+    ] {
+        let mut observer = Observer::dial(world.address).await;
+        observer.send(&ClientPacket::Connect(connect)).await;
+        let answer = ServerPacket::ConnAck {
+            session_present: false,
+            code,
+        };
+        assert_eq!(observer.packet().await, Some(answer));
+        assert!(observer.is_closed().await);
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_bus_that_opens_late_tells_what_there_is() {
+    let _alone = ALONE.lock().await;
+    let handle = World::hub("h");
+    let (written, _untouched) = (
+        register(&handle, "written").await,
+        register(&handle, "untouched").await,
+    );
+    patch(&handle, &written, 7).await;
+    let world = World::open(handle, "h", None);
+
+    let mut observer = world.watching("hub/h/devices/#").await;
+
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        told.push(observer.message().await);
+    }
+    let gone = r#"{"state":"disconnected"}"#;
+    assert_eq!(
+        told,
+        [
+            message("hub/h/devices/untouched/connection", gone, true),
+            message("hub/h/devices/written/connection", gone, true),
+            message(
+                "hub/h/devices/written/twin/desired",
+                r#"{"value":7,"$version":2}"#,
+                true
+            ),
+        ]
+    );
+    assert!(observer.is_alive().await);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_is_deleted_is_told_as_gone_and_to_latecomers_not_at_all() {
+    let _alone = ALONE.lock().await;
+    let world = World::start("h");
+    let client = register(&world.handle, "d1").await;
+    let other = register(&world.handle, "d2").await;
+    patch(&world.handle, &client, 7).await;
+    let mut early = world.watching("hub/h/devices/d1/twin/desired").await;
+    assert!(early.message().await.1.contains("7"));
+
+    delete(&world.handle, &client).await;
+
+    let topic = "hub/h/devices/d1/twin/desired";
+    assert_eq!(early.message().await, message(topic, "", false));
+    let mut late = world.watching("hub/h/devices/+/connection").await;
+    assert_eq!(late.message().await.0, "hub/h/devices/d2/connection");
+    world
+        .handle
+        .call(OperationKind::Control.hub_wide(), |hub, cx| {
+            hub.reset(cx);
+            Ok(())
+        })
+        .await
+        .unwrap();
+    let mut later = world.watching("hub/h/devices/#").await;
+    let d3 = register(&world.handle, "d3").await;
+    patch(&world.handle, &d3, 1).await;
+    assert_eq!(later.message().await.0, "hub/h/devices/d3/twin/desired");
+    assert_ne!(other, d3);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_log_has_a_line_for_each_thing_that_happens() {
+    let _alone = ALONE.lock().await;
+    let world = World::start("h");
+    let mut observer = world.watching("hub/h/log").await;
+
+    let device = world.device("d1").await;
+    patch(&world.handle, &device.client, 1).await;
+    device.send(&["a", "bc"]).await;
+    send_c2d(&world.handle, &device.client, b"\xff").await;
+    let client = device.client.clone();
+    device.leave();
+    delete(&world.handle, &client).await;
+
+    let mut events = Vec::new();
+    while events.last().is_none_or(|event| event != "deleted") {
+        let (topic, line, retain) = observer.message().await;
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((topic.as_str(), retain), ("hub/h/log", false));
+        assert_eq!(line["client"], "d1", "{line}");
+        events.push(line["event"].as_str().unwrap().to_owned());
+    }
+    let told: Vec<_> = events.iter().map(String::as_str).collect();
+    assert_eq!(
+        told,
+        [
+            "created",
+            "connected",
+            "tagsChanged",
+            "desiredChanged",
+            "telemetry",
+            "c2dSent",
+            "disconnected",
+            "deleted"
+        ]
+    );
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_cloud_to_device_message_is_seen_until_its_end() {
+    let _alone = ALONE.lock().await;
+    let world = World::start("h");
+    let client = register(&world.handle, "d1").await;
+    let mut observer = world.watching("hub/+/devices/d1/c2d").await;
+
+    send_c2d(&world.handle, &client, b"hello").await;
+    send_c2d(&world.handle, &client, b"\xff\x00").await;
+    let purged = world
+        .handle
+        .call(OperationKind::PurgeC2d.on(&client), |hub, cx| {
+            hub.purge_c2d(cx, &Principal::operator(), &client)
+        })
+        .await;
+
+    assert!(purged.is_ok());
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        let (topic, payload, retain) = observer.message().await;
+        assert_eq!((topic.as_str(), retain), ("hub/h/devices/d1/c2d", false));
+        let payload: serde_json::Value = serde_json::from_str(&payload).unwrap();
+        told.push(
+            [&payload["state"], &payload["body"], &payload["bodyBase64"]].map(|it| it.to_string()),
+        );
+    }
+    let row = |state: &str, body: &str, base64: &str| [state, body, base64].map(str::to_owned);
+    assert_eq!(
+        told,
+        [
+            row(r#""Enqueued""#, r#""hello""#, "null"),
+            row(r#""Enqueued""#, "null", r#""/wA=""#),
+            row(r#""Purged""#, r#""hello""#, "null"),
+            row(r#""Purged""#, "null", r#""/wA=""#),
+        ]
+    );
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_observer_that_is_too_slow_is_told_how_much_it_missed() {
+    let _alone = ALONE.lock().await;
+    let world = World::start("h");
+    let device = world.device("d1").await;
+    let mut slow = world.observer().await;
+    let filters = ["hub/h/devices/d1/telemetry", "hub/h/log/dropped"];
+    assert_eq!(slow.subscribe(&filters).await, [GRANTED, GRANTED]);
+    let body = "x".repeat(200 * 1024);
+
+    for _ in 0..400 {
+        device.send(&[body.as_str()]).await;
+        tokio::task::yield_now().await;
+    }
+
+    let told = async {
+        loop {
+            device.send(&["more"]).await;
+            let (topic, payload, _) = slow.message().await;
+            if topic == "hub/h/log/dropped" {
+                let losses: serde_json::Value = serde_json::from_str(&payload).unwrap();
+                let count = |name: &str| losses[name].as_u64().unwrap();
+                if count("missed") + count("dropped") > 0 {
+                    return;
+                }
+            }
+        }
+    };
+    within(told).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_hubs_time_is_not_the_observers() {
+    let _alone = ALONE.lock().await;
+    let world = World::start("h");
+    let mut observer = world.watching("hub/h/devices/d1/#").await;
+
+    let clock = world.handle.clock();
+    clock.advance_to(clock.now() + Duration::from_secs(86_400));
+    tokio::task::yield_now().await;
+
+    assert!(observer.is_alive().await);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_of_observers_is_told_to_come_later_and_devices_do_not_notice() {
+    let _alone = ALONE.lock().await;
+    let world = World::start("h");
+    let device = world.device("d1").await;
+    let mut crowd = Vec::new();
+    for _ in 0..observer::MAX_OBSERVERS {
+        crowd.push(Observer::dial(world.address).await);
+    }
+    let unavailable = ServerPacket::ConnAck {
+        session_present: false,
+        code: ConnAckCode::ServerUnavailable,
+    };
+
+    // The last of the crowd may have been accepted after the first of these.
+    let refused = async {
+        loop {
+            let mut late = Observer::dial(world.address).await;
+            late.send(&connect()).await;
+            if late.packet().await == Some(unavailable.clone()) {
+                return;
+            }
+            crowd.push(late);
+        }
+    };
+    within(refused).await;
+    device.send(&["devices go on"]).await;
+    drop(crowd);
+
+    let let_in = async {
+        loop {
+            let mut honest = Observer::dial(world.address).await;
+            honest.send(&connect()).await;
+            if honest.packet().await != Some(unavailable.clone()) {
+                return honest;
+            }
+        }
+    };
+    let mut honest = within(let_in).await;
+    assert_eq!(
+        honest.subscribe(&["hub/h/devices/d1/telemetry"]).await,
+        [GRANTED]
+    );
+    device.send(&["still here"]).await;
+    assert_eq!(honest.message().await.1, "still here");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn huge_packets_end_their_connection_and_wild_filters_cost_little() {
+    let _alone = ALONE.lock().await;
+    let world = World::start("h");
+    let mut huge = world.observer().await;
+    // A SUBSCRIBE of 256 MB is announced, and its beginning sent.
+    let _ = huge.stream.write_all(b"\x82\xff\xff\xff\x7f\x00\x01").await;
+    assert!(huge.is_closed().await);
+
+    let mut wild = world.observer().await;
+    let many = vec!["+"; 500].join("/");
+    let deep = format!("{many}/#");
+    let spelled = format!("hub/{}", "x/".repeat(500));
+    let codes = wild
+        .subscribe(&[&many, &deep, &spelled, "+/+/+/+/+", "+/+/+/+/#", "#", "+/#"])
+        .await;
+    assert_eq!(codes, [GRANTED; 7]);
+    assert!(wild.is_alive().await);
+    world.end().await;
+}
+
+/// `mosquitto_sub`, where there is one: what people type.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mosquitto_sub_sees_state_and_what_happens() {
+    let _alone = ALONE.lock().await;
+    let Ok(_) = std::process::Command::new("mosquitto_sub")
+        .arg("--help")
+        .output()
+    else {
+        return;
+    };
+    let world = World::with_password("h", Some("s3cret"));
+    let device = world.device("d1").await;
+    let port = world.address.port().to_string();
+    let subscriber = |password: &str, arguments: &[&str]| {
+        let mut command = std::process::Command::new("mosquitto_sub");
+        command
+            .args(["-h", "127.0.0.1", "-p", &port, "-u", "any", "-P", password])
+            .args(["-W", "20", "-v"])
+            .args(arguments);
+        tokio::task::spawn_blocking(move || command.output().unwrap())
+    };
+
+    let refused = subscriber("wrong", &["-t", "hub/#", "-C", "1"])
+        .await
+        .unwrap();
+    let seen = subscriber("s3cret", &["-t", "hub/h/devices/#", "-C", "3"]);
+    // It is not known when it has subscribed.
+    let sending = async {
+        loop {
+            device.send(&["hello"]).await;
+            tokio::task::yield_now().await;
+        }
+    };
+    let seen = tokio::select! {
+        seen = seen => seen.unwrap(),
+        () = sending => unreachable!("it does not end"),
+    };
+
+    assert!(!refused.status.success());
+    let error = String::from_utf8(refused.stderr).unwrap();
+    assert!(error.to_lowercase().contains("not authorised"), "{error}");
+    let seen = String::from_utf8(seen.stdout).unwrap();
+    let lines: Vec<_> = seen.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            r#"hub/h/devices/d1/connection {"state":"connected"}"#,
+            "hub/h/devices/d1/telemetry hello",
+            "hub/h/devices/d1/telemetry hello",
+        ]
+    );
+    world.end().await;
 }

@@ -39,6 +39,7 @@ mod scopes;
 mod sessions;
 mod telemetry;
 mod throttles;
+mod twin_snapshot;
 mod twins;
 mod upcoming;
 mod uploads;
@@ -84,6 +85,7 @@ pub use sessions::{
 };
 pub use telemetry::{Event, EventSource, Origin, PartitionHead, PartitionId};
 pub use throttles::{Decision, QuotaMeter, Sku, Throttle, ThrottleMeter, Tier};
+pub use twin_snapshot::TwinSnapshot;
 pub use twins::Twin;
 pub use upcoming::Upcoming;
 pub use uploads::{BlobFacts, Upload};

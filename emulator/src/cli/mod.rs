@@ -57,7 +57,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the hub.
-    Serve(serve::ServeCommand),
+    Serve(Box<serve::ServeCommand>),
     /// Print the shell lines that point SDKs to a running emulator.
     Env(env::EnvCommand),
     /// Exit with 0 if a running emulator is ready.

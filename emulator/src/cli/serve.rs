@@ -80,6 +80,24 @@ pub(crate) struct ServeCommand {
     /// Port of the observer bus, for any MQTT client that wants to watch [default: off].
     #[arg(long, env = "IOTHUB_EMULATOR_OBSERVE", value_name = "PORT")]
     observe: Option<u16>,
+    /// Address that the observer bus listens on; may be given several times [default: 127.0.0.1 and
+    /// ::1].
+    #[arg(
+        long,
+        env = "IOTHUB_EMULATOR_OBSERVE_ADDRESS",
+        value_delimiter = ',',
+        value_name = "ADDRESS"
+    )]
+    observe_address: Vec<IpAddr>,
+    /// Let only observers in who know this password, under any user name.
+    #[arg(
+        long,
+        env = "IOTHUB_EMULATOR_OBSERVE_PASSWORD",
+        hide_env_values = true,
+        value_name = "PASSWORD",
+        value_parser = Secret::parse
+    )]
+    observe_password: Option<Secret>,
     /// Directory to keep state in across restarts.
     #[arg(long, env = "IOTHUB_EMULATOR_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -312,6 +330,12 @@ impl ServeCommand {
                 https,
                 http: low(self.http_port),
                 observe: self.observe.map(low),
+                observe_addresses: if self.observe_address.is_empty() {
+                    default.observe_addresses
+                } else {
+                    self.observe_address
+                },
+                observe_password: self.observe_password,
             },
             control: ControlAccess {
                 hosts: self.allow_host,

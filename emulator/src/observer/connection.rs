@@ -1,35 +1,34 @@
-//! One observer: its stream, its timers, and its subscriptions.
+//! One observer: its stream, its timers, and what it may say.
 
-use std::collections::HashMap;
 use std::future::pending;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use iothub_protocol::Clock;
+use iothub_protocol::Timestamp;
 use iothub_protocol::mqtt::codec::{DecodeError, decode_client, encode_publish, encode_server};
 use iothub_protocol::mqtt::packet::{
-    ClientPacket, ConnAckCode, QoS, ServerPacket, SubAckCode, Subscribe, Unsubscribe,
+    ClientPacket, ConnAckCode, Connect, QoS, ServerPacket, SubAckCode, Subscribe, Unsubscribe,
 };
-use iothub_protocol::{Clock, Timestamp};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
-use super::bus::{self, BusError, Link};
-use super::feed::{Feed, Message, Watch};
-use super::filter::Filter;
-use crate::handle::HubHandle;
+use super::Host;
+use super::channel::Message;
+use super::subscriptions::Subscriptions;
 use crate::transport::Peer;
 
 /// How long an observer may take to say CONNECT.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an observer may take to read what is sent to it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long an observer for whom there is no place may take to say CONNECT.
+const PARTING: Duration = Duration::from_secs(1);
 /// Bytes of a packet. Observers send nothing large.
 const PACKET_LIMIT: usize = 64 * 1024;
-/// Subscriptions of one observer.
-const MAX_SUBSCRIPTIONS: usize = 32;
+/// Bytes of a password.
+const PASSWORD_LIMIT: usize = 1024;
 /// Messages that may wait for one observer's socket. When it is full, its links wait, and what they
 /// then miss in the router's log is lost to this observer only.
 const INBOX: usize = 64;
@@ -39,55 +38,57 @@ const WRITE_BURST: usize = 256 * 1024;
 /// answer.
 const CONNACK_V5_UNSUPPORTED: [u8; 5] = [0x20, 0x03, 0x00, 0x84, 0x00];
 
-/// Serves an observer to its end. Whoever connects may watch, under any client id: the bus is
-/// read-only, and its listener is where the operator has put it.
-pub(super) async fn serve<S>(
-    handle: &HubHandle,
-    feed: &Arc<Feed>,
-    stream: S,
-    peer: &Peer,
-    stop: &CancellationToken,
-) where
+/// A message for one observer.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Delivered {
+    pub(super) message: Message,
+    /// Whether it is the state as it was before the subscription.
+    pub(super) retain: bool,
+}
+
+/// Serves an observer to its end.
+pub(super) async fn serve<S>(host: &Host, stream: S, peer: &Peer, stop: &CancellationToken)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let (sender, inbox) = mpsc::channel(INBOX);
     let mut observer = Observer {
-        handle,
-        feed,
+        host,
         stream,
         buffer: BytesMut::new(),
         out: BytesMut::new(),
         // Until it has said CONNECT.
         silence_limit: Some(CONNECT_TIMEOUT),
-        last_packet: handle.clock().now(),
+        last_packet: host.clock.now(),
         connected: false,
-        subscriptions: HashMap::new(),
-        pumps: JoinSet::new(),
-        sender,
+        subscriptions: Subscriptions::new(host.feed.clone(), sender),
         inbox,
     };
-    let reason = observer.run(stop).await;
+    let reason = match host.places.try_acquire() {
+        Ok(_place) => observer.run(stop).await,
+        Err(_) => {
+            observer.hear_out(stop).await;
+            observer.answer_connect(ConnAckCode::ServerUnavailable);
+            let _ = observer.flush(stop).await;
+            "there are too many observers".into()
+        }
+    };
     tracing::info!(peer = %peer.address, reason, "observer left");
     // Best effort: the peer may be gone already.
     let _ = observer.stream.shutdown().await;
-    observer.pumps.shutdown().await;
+    observer.subscriptions.end().await;
 }
 
 struct Observer<'a, S> {
-    handle: &'a HubHandle,
-    feed: &'a Arc<Feed>,
+    host: &'a Host,
     stream: S,
     buffer: BytesMut,
     out: BytesMut,
     silence_limit: Option<Duration>,
     last_packet: Timestamp,
     connected: bool,
-    /// What carries each filter; none when no topic can match it.
-    subscriptions: HashMap<String, Option<AbortHandle>>,
-    /// Carry messages from the bus to the inbox; ending by themselves, they bring bad news.
-    pumps: JoinSet<BusError>,
-    sender: mpsc::Sender<Message>,
-    inbox: mpsc::Receiver<Message>,
+    subscriptions: Subscriptions,
+    inbox: mpsc::Receiver<Delivered>,
 }
 
 /// Why a connection ends, for people.
@@ -98,8 +99,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     async fn run(&mut self, stop: &CancellationToken) -> Reason {
-        let clock = self.handle.clock().clone();
-        let mut messages = Vec::with_capacity(INBOX);
+        let clock = self.host.clock.clone();
+        let mut dropped = self.host.feed.dropped();
+        let mut delivered = Vec::with_capacity(INBOX);
         loop {
             let deadline = self.silence_limit.map(|limit| self.last_packet + limit);
             let silence = async {
@@ -117,16 +119,19 @@ where
                     Ok(_) => self.handle_packets().await,
                     Err(error) => Err(error.to_string()),
                 },
-                _ = self.inbox.recv_many(&mut messages, INBOX) => {
-                    self.pass_on(&mut messages, stop).await
+                _ = self.inbox.recv_many(&mut delivered, INBOX) => {
+                    self.pass_on(&mut delivered, stop).await
                 }
-                Some(ended) = self.pumps.join_next(), if !self.pumps.is_empty() => match ended {
-                    Ok(error) => Err(error.to_string()),
-                    Err(stopped) if stopped.is_cancelled() => Ok(()),
-                    Err(panicked) => Err(panicked.to_string()),
-                },
+                error = self.subscriptions.failed() => Err(error),
+                // Its sender lives in the feed.
+                _ = dropped.changed() => Ok(()),
                 () = silence => Err("silent for too long".into()),
             };
+            if step.is_ok()
+                && let Some(losses) = self.subscriptions.losses()
+            {
+                self.encode(&losses);
+            }
             // What has been answered before the end is sent, a refusal above all.
             let flushed = self.flush(stop).await;
             if let Err(reason) = step.and(flushed) {
@@ -135,11 +140,24 @@ where
         }
     }
 
+    /// Takes what has been sent, for a moment: an answer is lost when what stands unread is thrown
+    /// away.
+    async fn hear_out(&mut self, stop: &CancellationToken) {
+        let deadline = self.last_packet + PARTING;
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            // Whatever came is not looked at.
+            _ = self.stream.read_buf(&mut self.buffer) => {}
+            () = self.host.clock.sleep_until(deadline) => {}
+        }
+    }
+
     async fn handle_packets(&mut self) -> Result<(), Reason> {
         loop {
             match decode_client(&mut self.buffer, PACKET_LIMIT) {
                 Ok(Some(packet)) => {
-                    self.last_packet = self.handle.clock().now();
+                    self.last_packet = self.host.clock.now();
                     self.handle_packet(packet).await?;
                 }
                 Ok(None) => return Ok(()),
@@ -155,22 +173,7 @@ where
 
     async fn handle_packet(&mut self, packet: ClientPacket) -> Result<(), Reason> {
         match packet {
-            ClientPacket::Connect(connect) if !self.connected => {
-                self.connected = true;
-                // MQTT 3.1.1 [MQTT-3.1.2-24]: one and a half times the keep-alive; 0 is no limit.
-                let keep_alive = connect.keep_alive;
-                self.silence_limit =
-                    (keep_alive > 0).then(|| Duration::from_millis(u64::from(keep_alive) * 1500));
-                let code = ConnAckCode::Accepted;
-                encode_server(
-                    &ServerPacket::ConnAck {
-                        session_present: false,
-                        code,
-                    },
-                    &mut self.out,
-                );
-                Ok(())
-            }
+            ClientPacket::Connect(connect) if !self.connected => self.handle_connect(&connect),
             ClientPacket::Connect(_) => Err("a second CONNECT".into()),
             _ if !self.connected => Err("the first packet is not a CONNECT".into()),
             ClientPacket::Subscribe(subscribe) => {
@@ -196,11 +199,51 @@ where
         }
     }
 
+    /// Lets in whoever knows the password, if there is one, under any client id and user name.
+    fn handle_connect(&mut self, connect: &Connect) -> Result<(), Reason> {
+        let code = self.judge(connect);
+        self.answer_connect(code);
+        if code != ConnAckCode::Accepted {
+            return Err(format!("CONNECT refused: {code:?}"));
+        }
+        self.connected = true;
+        // MQTT 3.1.1 [MQTT-3.1.2-24]: one and a half times the keep-alive; 0 is no limit.
+        let keep_alive = connect.keep_alive;
+        self.silence_limit =
+            (keep_alive > 0).then(|| Duration::from_millis(u64::from(keep_alive) * 1500));
+        Ok(())
+    }
+
+    fn judge(&self, connect: &Connect) -> ConnAckCode {
+        if let Some(wanted) = &self.host.password {
+            let word = connect.password.as_deref().unwrap_or_default();
+            if word.len() > PASSWORD_LIMIT || std::str::from_utf8(word).is_err() {
+                return ConnAckCode::BadUserNameOrPassword;
+            }
+            if !wanted.is(word) {
+                return ConnAckCode::NotAuthorized;
+            }
+        }
+        // [MQTT-3.1.3-8]: nothing can be remembered for nobody.
+        if connect.client_id.is_empty() && !connect.clean_session {
+            return ConnAckCode::IdentifierRejected;
+        }
+        // A will is a message, and observers send none.
+        if connect.will.is_some() {
+            return ConnAckCode::NotAuthorized;
+        }
+        ConnAckCode::Accepted
+    }
+
     async fn handle_subscribe(&mut self, subscribe: Subscribe) {
         let mut codes = Vec::with_capacity(subscribe.filters.len());
+        let mut begun = Vec::new();
         for (text, _) in subscribe.filters {
-            codes.push(match self.subscribe(&text).await {
-                Ok(()) => SubAckCode::Granted(QoS::AtMostOnce),
+            codes.push(match self.subscriptions.begin(&text).await {
+                Ok(subscription) => {
+                    begun.push(subscription);
+                    SubAckCode::Granted(QoS::AtMostOnce)
+                }
                 Err(reason) => {
                     tracing::info!(filter = ?text, reason, "observer's subscription refused");
                     SubAckCode::Failure
@@ -212,39 +255,14 @@ where
             codes,
         };
         encode_server(&answer, &mut self.out);
-    }
-
-    /// A filter that is subscribed to already begins anew, so that its retained messages come
-    /// again ([MQTT-3.8.4-3]).
-    async fn subscribe(&mut self, text: &str) -> Result<(), Reason> {
-        let filter = Filter::parse(text).ok_or("not a filter below hub/")?;
-        self.unsubscribe(text);
-        if self.subscriptions.len() >= MAX_SUBSCRIPTIONS {
-            return Err(format!("more than {MAX_SUBSCRIPTIONS} subscriptions"));
+        if let Some(losses) = self.subscriptions.losses_as_state(&begun) {
+            self.encode(&losses);
         }
-        let shapes = filter.shapes();
-        if shapes.is_empty() {
-            self.subscriptions.insert(text.to_owned(), None);
-            return Ok(());
-        }
-        let watch = self.feed.watch();
-        let inward = shapes
-            .into_iter()
-            .map(|shape| self.feed.inward_filter(shape))
-            .collect();
-        let link = spawn_blocking(move || bus::attach(inward))
-            .await
-            .map_err(|error| error.to_string())?
-            .map_err(|error| error.to_string())?;
-        let pump = pump(link, watch, filter, self.feed.clone(), self.sender.clone());
-        self.subscriptions
-            .insert(text.to_owned(), Some(self.pumps.spawn(pump)));
-        Ok(())
     }
 
     fn handle_unsubscribe(&mut self, unsubscribe: &Unsubscribe) {
         for text in &unsubscribe.filters {
-            self.unsubscribe(text);
+            self.subscriptions.unsubscribe(text);
         }
         encode_server(
             &ServerPacket::UnsubAck(unsubscribe.packet_id),
@@ -252,38 +270,27 @@ where
         );
     }
 
-    fn unsubscribe(&mut self, text: &str) {
-        if let Some(Some(pump)) = self.subscriptions.remove(text) {
-            pump.abort();
-        }
-    }
-
     async fn pass_on(
         &mut self,
-        messages: &mut Vec<Message>,
+        delivered: &mut Vec<Delivered>,
         stop: &CancellationToken,
     ) -> Result<(), Reason> {
-        for message in messages.drain(..) {
-            let topic = std::str::from_utf8(&message.topic).unwrap_or_default();
-            let (qos, retain) = (QoS::AtMostOnce, message.retain);
-            if encode_publish(
-                &mut self.out,
-                false,
-                qos,
-                retain,
-                topic,
-                0,
-                &message.payload,
-            )
-            .is_err()
-            {
-                tracing::debug!(topic, "too long for a packet");
-            }
+        for one in delivered.drain(..) {
+            self.encode(&one);
             if self.out.len() >= WRITE_BURST {
                 self.flush(stop).await?;
             }
         }
         Ok(())
+    }
+
+    fn encode(&mut self, delivered: &Delivered) {
+        let Message { topic, payload } = &delivered.message;
+        let topic = std::str::from_utf8(topic).unwrap_or_default();
+        let (out, qos) = (&mut self.out, QoS::AtMostOnce);
+        if encode_publish(out, false, qos, delivered.retain, topic, 0, payload).is_err() {
+            tracing::debug!(topic, "too long for a packet");
+        }
     }
 
     /// A peer that does not read holds up its own connection, for a limited time.
@@ -292,7 +299,7 @@ where
             return Ok(());
         }
         let out = std::mem::take(&mut self.out);
-        let clock = self.handle.clock();
+        let clock = &self.host.clock;
         let deadline = clock.now() + WRITE_TIMEOUT;
         let write = async {
             self.stream.write_all(&out).await?;
@@ -312,49 +319,17 @@ where
                 self.out.extend_from_slice(&CONNACK_V5_UNSUPPORTED);
             }
             DecodeError::UnsupportedProtocol { .. } => {
-                let code = ConnAckCode::UnacceptableProtocolVersion;
-                encode_server(
-                    &ServerPacket::ConnAck {
-                        session_present: false,
-                        code,
-                    },
-                    &mut self.out,
-                );
+                self.answer_connect(ConnAckCode::UnacceptableProtocolVersion);
             }
             DecodeError::TooLarge { .. } | DecodeError::Malformed(_) => {}
         }
     }
-}
 
-/// Carries what matches `filter` from the bus to an observer, until the bus fails or nobody takes
-/// it any more.
-async fn pump(
-    mut link: Link,
-    _watch: Watch,
-    filter: Filter,
-    feed: Arc<Feed>,
-    sender: mpsc::Sender<Message>,
-) -> BusError {
-    loop {
-        let (topic, payload, retain) = match link.next().await {
-            Ok(message) => message,
-            Err(error) => return error,
+    fn answer_connect(&mut self, code: ConnAckCode) {
+        let answer = ServerPacket::ConnAck {
+            session_present: false,
+            code,
         };
-        let Some(topic) = feed.outward(&topic) else {
-            continue;
-        };
-        if std::str::from_utf8(&topic).is_ok_and(|topic| filter.matches(topic))
-            && sender
-                .send(Message {
-                    topic,
-                    payload,
-                    retain,
-                })
-                .await
-                .is_err()
-        {
-            // The observer has gone, and takes this task with it.
-            return BusError::Dead;
-        }
+        encode_server(&answer, &mut self.out);
     }
 }

@@ -1,23 +1,6 @@
-//! Topic filters of observers, and the finite set of filters that the router ever sees.
+//! Topic filters of observers, and what they can match.
 
-/// Every topic of the bus has one of these shapes, and each is one subscription of the router's.
-///
-/// The router keeps a log for each filter that was ever subscribed and compares each new topic with
-/// all of them; filters that observers made up would let it grow without end. So it sees only
-/// these, and an observer's own filter is applied to what comes out.
-pub(super) const SHAPES: [&str; 11] = [
-    "hub/+/devices/+/telemetry",
-    "hub/+/devices/+/connection",
-    "hub/+/devices/+/twin/desired",
-    "hub/+/devices/+/twin/reported",
-    "hub/+/devices/+/methods",
-    "hub/+/devices/+/modules/+/telemetry",
-    "hub/+/devices/+/modules/+/connection",
-    "hub/+/devices/+/modules/+/twin/desired",
-    "hub/+/devices/+/modules/+/twin/reported",
-    "hub/+/devices/+/modules/+/methods",
-    "hub/+/log",
-];
+use super::channel::Channel;
 
 /// Bytes of a filter. The longest topic has two names of 128 characters, each of which becomes up
 /// to three.
@@ -56,27 +39,41 @@ impl Filter {
 
     /// Whether a topic of the bus matches.
     pub(super) fn matches(&self, topic: &str) -> bool {
-        meets(&self.0, topic, |_, _| false)
+        meets(&self.0, topic, |_| false)
     }
 
-    /// The shapes that topics matching this filter can have.
-    pub(super) fn shapes(&self) -> Vec<&'static str> {
-        SHAPES
-            .into_iter()
-            .filter(|shape| meets(&self.0, shape, |_, level| level == "+"))
-            .collect()
+    /// The channels on which there may be messages that match.
+    pub(super) fn channels(&self) -> Vec<Channel> {
+        let may_match = |shape: &str| meets(&self.0, shape, |level| level == "+");
+        let wanted = |channel: &Channel| match channel {
+            Channel::Log => may_match("hub/+/log"),
+            of_client => {
+                let name = of_client.name();
+                may_match(&format!("hub/+/devices/+/{name}"))
+                    || may_match(&format!("hub/+/devices/+/modules/+/{name}"))
+            }
+        };
+        Channel::ALL.into_iter().filter(wanted).collect()
+    }
+
+    /// The level that names the device, if matching topics are one device's and its modules'.
+    pub(super) fn device(&self) -> Option<&str> {
+        let mut levels = self.0.split('/');
+        let before = levels.by_ref().take(3).all(|level| level != "#");
+        let level = levels.next()?;
+        (before && !matches!(level, "+" | "#")).then_some(level)
     }
 }
 
 /// Compares level by level; `open` says which levels of `topic` stand for any.
-fn meets(filter: &str, topic: &str, open: impl Fn(&str, &str) -> bool) -> bool {
+fn meets(filter: &str, topic: &str, open: impl Fn(&str) -> bool) -> bool {
     let mut topic = topic.split('/');
     for wanted in filter.split('/') {
         if wanted == "#" {
             return true;
         }
         match topic.next() {
-            Some(level) if wanted == "+" || wanted == level || open(wanted, level) => {}
+            Some(level) if wanted == "+" || wanted == level || open(level) => {}
             Some(_) | None => return false,
         }
     }
@@ -85,6 +82,10 @@ fn meets(filter: &str, topic: &str, open: impl Fn(&str, &str) -> bool) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use iothub_protocol::ClientId;
+    use proptest::prelude::*;
+
+    use super::super::topics::Topics;
     use super::*;
 
     fn filter(text: &str) -> Filter {
@@ -157,20 +158,76 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_needs_the_shapes_that_it_can_match() {
-        for (text, shapes) in [
-            ("#", SHAPES.to_vec()),
-            ("hub/h/log", vec!["hub/+/log"]),
-            ("hub/+/+", vec!["hub/+/log"]),
+    fn a_filter_needs_the_channels_that_it_can_match() {
+        use Channel::{C2d, Connection, Desired, Log, Methods, Reported, Telemetry};
+
+        for (text, channels) in [
+            ("#", Channel::ALL.to_vec()),
+            ("hub/h/log", vec![Log]),
+            ("hub/h/log/#", vec![Log]),
+            ("hub/+/+", vec![Log]),
+            ("hub/h/devices/d1/telemetry", vec![Telemetry]),
+            ("hub/h/devices/d1/modules/m/twin/#", vec![Desired, Reported]),
             (
-                "hub/h/devices/d1/telemetry",
-                vec!["hub/+/devices/+/telemetry"],
+                "hub/h/devices/+/+",
+                vec![Telemetry, Connection, Methods, C2d],
             ),
-            ("hub/h/devices/d1/modules/m/twin/#", SHAPES[7..9].to_vec()),
             ("hub/h/devices/d1/nothing", vec![]),
+            ("hub/h/log/dropped", vec![]),
             ("+", vec![]),
         ] {
-            assert_eq!(filter(text).shapes(), shapes, "{text}");
+            assert_eq!(filter(text).channels(), channels, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_filter_may_be_about_one_device() {
+        for (text, device) in [
+            ("hub/h/devices/d1/#", Some("d1")),
+            ("+/+/+/d1", Some("d1")),
+            ("hub/h/devices/d%2F1/modules/+/telemetry", Some("d%2F1")),
+            ("hub/h/devices/+/#", None),
+            ("hub/h/#", None),
+            ("hub/h/devices/#", None),
+            ("#", None),
+            ("hub/h/log", None),
+        ] {
+            assert_eq!(filter(text).device(), device, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_matches_comes_over_a_channel_of_the_filters(
+            levels in prop::collection::vec("\\+|#|hub|h|devices|d1|modules|m1|twin|desired|log|c2d", 1..8)
+        ) {
+            let topics = Topics::new("h");
+            let clients = ["d1", "d1/m1", "d2"].map(|text| ClientId::parse(text).unwrap());
+            if let Some(filter) = Filter::parse(&levels.join("/")) {
+                for channel in Channel::ALL {
+                    for client in &clients {
+                        let topic = match channel {
+                            Channel::Log => topics.log(),
+                            _ => topics.of(client, channel),
+                        };
+                        if filter.matches(std::str::from_utf8(&topic).unwrap()) {
+                            prop_assert!(filter.channels().contains(&channel));
+                            let device = filter.device();
+                            let same = |it: &str| it == client.device.as_str();
+                            prop_assert!(channel == Channel::Log || device.is_none_or(same));
+                        }
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_fail(text in "\\PC{0,60}", topic in "\\PC{0,60}") {
+            if let Some(filter) = Filter::parse(&text) {
+                filter.matches(&topic);
+                filter.channels();
+                filter.device();
+            }
         }
     }
 }

@@ -1,68 +1,98 @@
 //! The observer bus: any MQTT client watches a hub live, read-only (`README.md`, "Watching a hub").
 //!
-//! What the hub tells its onlookers goes through rumqttd's `Router`, which does the fan-out and
-//! keeps the last state for those who come late. Observers come in through the listener and the
-//! strict codec of this package and never touch the router themselves. The bus is best effort:
+//! What the hub tells its onlookers goes through rumqttd's `Router`, which does the fan-out.
+//! Observers come in through the listener and the strict codec of this package and never touch the
+//! router themselves. The bus is best effort:
 //! what does not fit into a bounded queue or log is dropped, and nothing that happens here reaches
 //! a device.
 //!
-//! | topic | payload | retained |
+//! | topic | payload | last state first |
 //! | --- | --- | --- |
 //! | `hub/{name}/devices/{id}/telemetry` | the message's body | no |
 //! | `hub/{name}/devices/{id}/connection` | `{"state":"connected"}`, `{"state":"disconnected","reason":…}` | yes |
-//! | `hub/{name}/devices/{id}/twin/desired`, `…/twin/reported` | the section as the device sees it | yes |
+//! | `hub/{name}/devices/{id}/twin/desired`, `…/twin/reported` | the section as the device sees it | once written |
 //! | `hub/{name}/devices/{id}/methods` | `{"method","payload"}`, then `{"method","status","payload"}` or `{"method","error"}` | no |
+//! | `hub/{name}/devices/{id}/c2d` | `{"sequence","messageId","state","body"}`, `bodyBase64` for what is no text | no |
 //! | `hub/{name}/log` | one JSON object for each thing that happened | no |
+//! | `hub/{name}/log/dropped` | `{"dropped","missed","untold"}`: what this observer was not told | yes |
 //!
 //! A module has the same topics below `hub/{name}/devices/{id}/modules/{module}`. Characters of
-//! names that a topic level cannot hold, and `%`, are percent-encoded.
+//! names that a topic level cannot hold, and `%`, are percent-encoded. The last state comes with
+//! the RETAIN flag, as from a broker, and out of the hub itself: of the clients that a filter
+//! matches, up to [`state::LIMIT`] messages. Who watches when a client is deleted gets empty
+//! messages where its state was.
+//!
+//! Nothing is started, observed or made before somebody subscribes, and of what happens only what
+//! somebody watches.
 
 mod bus;
+mod channel;
 mod connection;
 mod feed;
 mod filter;
 mod publisher;
+mod state;
+mod subscriptions;
+mod telling;
+mod topics;
 
 use std::io;
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::HubClock;
 use crate::handle::HubHandle;
+use crate::secret::Secret;
 use crate::transport::{self, Bound};
 use feed::Feed;
 
-/// Lets observers watch the hub `hub_name` on `bound` until `stop` is cancelled; the future ends
-/// once the last observer and the feed have. What happens is told from the call on, not only from
-/// the future's first step.
+/// Observers of one hub at a time. Others are told to come later.
+pub const MAX_OBSERVERS: usize = 256;
+
+/// What every observer of one hub meets.
+struct Host {
+    feed: Arc<Feed>,
+    password: Option<Secret>,
+    /// Observers' time is the world's: they must not be lost when the hub's time is moved, nor stay
+    /// for ever when it stands.
+    clock: Arc<HubClock>,
+    places: Semaphore,
+}
+
+/// Lets observers who know the password, if there is one, watch the hub `hub_name` on `bound` until
+/// `stop` is cancelled; the future ends once the last observer and the feed have.
 ///
 /// # Errors
 ///
-/// When a socket cannot be registered with the runtime, or the feed's thread cannot be started.
-pub fn serve(
+/// When a socket cannot be registered with the runtime.
+pub async fn serve(
     bound: Bound,
     handle: HubHandle,
     hub_name: String,
+    password: Option<Secret>,
     stop: CancellationToken,
-) -> impl Future<Output = io::Result<()>> + Send {
-    let feed = Arc::new(Feed::new(&hub_name));
-    let published = publisher::start(handle.clone(), feed.clone(), stop.clone());
-    async move {
-        let published = published?;
-        tracing::debug!(
-            hub = hub_name,
-            port = bound.port(),
-            "the observer bus is open"
-        );
-        let served = transport::tcp::serve(bound, stop, move |stream, peer, stop| {
-            let (handle, feed) = (handle.clone(), feed.clone());
-            async move { connection::serve(&handle, &feed, stream, &peer, &stop).await }
-        })
-        .await;
-        // An error means that its thread has gone down, which is an end too.
-        let _ = published.await;
-        served
-    }
+) -> io::Result<()> {
+    let host = Arc::new(Host {
+        feed: Arc::new(Feed::new(handle, &hub_name, stop.clone())),
+        password,
+        clock: Arc::new(HubClock::system()),
+        places: Semaphore::new(MAX_OBSERVERS),
+    });
+    let feed = host.feed.clone();
+    tracing::debug!(
+        hub = hub_name,
+        port = bound.port(),
+        "the observer bus is open"
+    );
+    let served = transport::tcp::serve(bound, stop, move |stream, peer, stop| {
+        let host = host.clone();
+        async move { connection::serve(&host, stream, &peer, &stop).await }
+    })
+    .await;
+    feed.ended().await;
+    served
 }
 
 #[cfg(test)]
@@ -171,20 +201,12 @@ mod tests {
         let bound = transport::bind(&[IpAddr::V4(Ipv4Addr::LOCALHOST)], 0).unwrap();
         let address = bound.addresses()[0];
         let stop = CancellationToken::new();
-        let served = tokio::spawn(serve(bound, handle.clone(), "h".into(), stop.clone()));
+        let served = tokio::spawn(serve(bound, handle.clone(), "h".into(), None, stop.clone()));
         let mut early = Observer::watching(address, "hub/h/devices/d1/twin/#").await;
         patch(&handle, &client, 1).await;
         let told = early.message().await.unwrap();
 
-        // rumqttd 0.20 cannot take a topic whose first character has more than one byte.
-        let mut killer = bus::attach(Vec::new()).unwrap();
-        killer
-            .publish([(
-                Bytes::from_static("\u{fc}ber".as_bytes()),
-                Bytes::new(),
-                false,
-            )])
-            .unwrap();
+        bus::attach(&[]).unwrap().poison();
 
         // Observers have to come again. What was just being subscribed to may be told twice: as what
         // was kept, and as what is new.

@@ -162,6 +162,26 @@ async fn no_path_answers_without_the_token() {
 }
 
 #[tokio::test]
+async fn the_metrics_at_the_root_are_guarded_like_those_below() {
+    let hub = with_token();
+    let token = format!("Bearer {TOKEN}");
+    let known = ("Authorization", token.as_str());
+    let host = ("Host", "localhost");
+    let foreign = ("Sec-Fetch-Site", "cross-site");
+
+    for (headers, status) in [
+        (vec![host, known], 200),
+        (vec![host], 401),
+        (vec![host, known, foreign], 403),
+        (vec![("Host", "evil.example"), known], 403),
+    ] {
+        let reply = send(&hub, "GET /metrics", &headers, "").await;
+
+        assert_eq!(reply.status, status, "{headers:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_emulators_own_names_and_pages_are_let_in() {
     let hub = with_token();
     let token = format!("Bearer {TOKEN}");

@@ -1,0 +1,43 @@
+//! Twins as they are at one moment, to be read without holding anybody up.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use iothub_protocol::{ClientId, DeviceId};
+
+use crate::Hub;
+use crate::twins::Twin;
+
+/// Every device and module with its twin, in the order of their names.
+pub struct TwinSnapshot(OrdMap<ClientId, Arc<Twin>>);
+
+impl Hub {
+    /// The twins as they are now; shared with the hub, so that the cost does not depend on their
+    /// number.
+    pub fn twin_snapshot(&self) -> TwinSnapshot {
+        TwinSnapshot(self.twins.snapshot())
+    }
+
+    /// Whether the client is connected.
+    pub fn is_connected(&self, client: &ClientId) -> bool {
+        self.sessions.of(client).is_some()
+    }
+}
+
+impl TwinSnapshot {
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Twin>> {
+        self.0.values()
+    }
+
+    /// A device's and those of its modules.
+    pub fn of_device(&self, device: &DeviceId) -> impl Iterator<Item = &Arc<Twin>> + use<'_> {
+        let device = device.clone();
+        let first = Bound::Included(ClientId::device(device.clone()));
+        self.0
+            .range((first, Bound::Unbounded))
+            .take_while(move |(client, _)| client.device == device)
+            .map(|(_, twin)| twin)
+    }
+}
