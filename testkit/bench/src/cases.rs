@@ -52,6 +52,9 @@ impl Bench {
         if wants("telemetry") {
             tables += &self.telemetry(&mut verdicts)?;
         }
+        if wants("watched") {
+            tables += &self.watched(&mut verdicts)?;
+        }
         if wants("methods") {
             tables += &self.methods(&mut verdicts)?;
         }
@@ -580,7 +583,7 @@ impl Entry {
     }
 }
 
-fn run_fleet(command: &mut Command) -> anyhow::Result<Value> {
+pub(crate) fn run_fleet(command: &mut Command) -> anyhow::Result<Value> {
     let output = command
         .stderr(Stdio::inherit())
         .output()

@@ -11,6 +11,8 @@ mod postgres;
 mod sample;
 mod server;
 mod table;
+mod watched;
+mod watcher;
 
 use std::io::Write;
 use std::path::PathBuf;

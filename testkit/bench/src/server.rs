@@ -65,22 +65,28 @@ impl Server {
     }
 
     fn emulator(bench: &Bench, tls: bool) -> anyhow::Result<Self> {
+        let (mut server, _) = Self::told(bench, &[])?;
+        if tls {
+            server.target.push("--tls".into());
+        }
+        Ok(server)
+    }
+
+    /// An emulator with more arguments, and what it tells about itself.
+    pub(crate) fn told(bench: &Bench, arguments: &[&str]) -> anyhow::Result<(Self, Value)> {
         let ready_file = bench.scratch.join("ready.json");
         if ready_file.exists() {
             fs::remove_file(&ready_file)?;
         }
         let mut command = emulator_command(bench, [0; 4]);
-        command.arg("--ready-file").arg(&ready_file);
+        command.arg("--ready-file").arg(&ready_file).args(arguments);
         let mut child = spawn(&mut command)?;
         let info = wait_for(&mut child, || {
             serde_json::from_slice::<Value>(&fs::read(&ready_file).ok()?).ok()
         })?;
         let port = &info["ports"]["http"];
-        let mut target = vec!["--hub".to_owned(), format!("127.0.0.1:{port}")];
-        if tls {
-            target.push("--tls".into());
-        }
-        Ok(Self { child, target })
+        let target = vec!["--hub".to_owned(), format!("127.0.0.1:{port}")];
+        Ok((Self { child, target }, info))
     }
 
     fn mosquitto(bench: &Bench, tls: bool) -> anyhow::Result<Self> {
