@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use iothub_protocol::{ClientId, DeviceId, ModuleId, Timestamp};
 use serde_json::Value;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Views that are kept; the one that nobody has read for longest leaves first.
 const MOST_VIEWS: usize = 8;
@@ -22,9 +22,11 @@ const TURNS: usize = 2;
 pub(super) struct Views {
     /// Begins the name of each view, so that a reader from before a restart does not read another's.
     era: i64,
+    /// Names that all of them may hold together.
+    room: usize,
     /// Guards which views there are; held for as long as it takes to find or add one.
     shelf: Mutex<Shelf>,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -65,15 +67,16 @@ impl Views {
     pub(super) fn new(opened: Timestamp) -> Self {
         Self {
             era: opened.ticks(),
+            room: MOST_NAMES,
             shelf: Mutex::default(),
-            turns: Semaphore::new(TURNS),
+            turns: Arc::new(Semaphore::new(TURNS)),
         }
     }
 
     /// Waits for one's turn to make a view.
-    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+    pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
         // It is never closed.
-        self.turns.acquire().await.ok()
+        self.turns.clone().acquire_owned().await.ok()
     }
 
     /// Keeps a view; answers its name.
@@ -82,7 +85,7 @@ impl Views {
         shelf.last += 1;
         let name = format!("{:x}-{}", self.era, shelf.last);
         shelf.views.push_back((name.clone(), Arc::new(view)));
-        while shelf.views.len() > MOST_VIEWS || shelf.names() > MOST_NAMES {
+        while shelf.views.len() > MOST_VIEWS || shelf.names() > self.room {
             shelf.views.pop_front();
         }
         name
@@ -137,13 +140,18 @@ impl Content {
 }
 
 impl Names {
-    /// The first of them, all devices or all modules, and how many there are beyond.
-    pub(super) fn collect(mut clients: impl Iterator<Item = ClientId>) -> (Self, u64) {
+    /// As many as one view may have of them, all devices or all modules, and how many there are
+    /// beyond.
+    pub(super) fn collect(clients: impl Iterator<Item = ClientId>) -> (Self, u64) {
+        Self::first(MOST_NAMES, clients)
+    }
+
+    fn first(most: usize, mut clients: impl Iterator<Item = ClientId>) -> (Self, u64) {
         let mut names = Self {
             devices: Vec::new(),
             modules: Vec::new(),
         };
-        while names.devices.len() + names.modules.len() < MOST_NAMES
+        while names.devices.len() + names.modules.len() < most
             && let Some(client) = clients.next()
         {
             names.devices.push(client.device);
@@ -215,5 +223,43 @@ impl Rows {
         let rows = self.rows.iter().skip(from).take(count);
         rows.map(|row| serde_json::from_str(row).unwrap_or_default())
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(count: usize) -> (Names, u64) {
+        let client = ClientId::parse("d1").unwrap();
+        Names::first(4, std::iter::repeat_n(client, count))
+    }
+
+    #[test]
+    fn views_leave_when_all_of_them_hold_too_many_names() {
+        let mut views = Views::new(Timestamp::UNIX_EPOCH);
+        views.room = 4;
+
+        let kept = [1, 2, 2].map(|count| views.keep(View::of(names(count))));
+
+        let found = kept.map(|name| views.find(&name).is_some());
+        assert_eq!(found, [false, true, true]);
+    }
+
+    #[test]
+    fn what_does_not_fit_into_one_view_is_counted() {
+        let (kept, left_out) = names(7);
+
+        assert_eq!((kept.devices.len(), left_out), (4, 3));
+    }
+
+    #[test]
+    fn a_view_has_another_name_after_a_restart() {
+        let name = |opened| {
+            let opened = Timestamp::from_unix_seconds(opened);
+            Views::new(opened).keep(View::of(names(1)))
+        };
+
+        assert_ne!(name(1), name(2));
     }
 }

@@ -64,7 +64,7 @@ pub(super) async fn read(
 async fn try_make(control: &Control, request: Request) -> Result<Response, Error> {
     let wish = Wish::parse(&object_of(request, body::ENTITY).await?)?;
     // A person who types makes one view after the other; the hub's own work goes on beside two.
-    let _turn = control.views.turn().await;
+    let turn = control.views.turn().await;
     let watch = Stopwatch::start();
     let (query, snapshot) = control
         .perform(|hub, _, operator| {
@@ -76,7 +76,11 @@ async fn try_make(control: &Control, request: Request) -> Result<Response, Error
             Ok((Some(query), snapshot))
         })
         .await?;
-    let found = tokio::task::spawn_blocking(move || find(&wish, query.as_ref(), &snapshot));
+    let found = tokio::task::spawn_blocking(move || {
+        // Kept until the work is done, even when nobody waits for it any more.
+        let _turn = turn;
+        find(&wish, query.as_ref(), &snapshot)
+    });
     let view = found
         .await
         .map_err(|error| Error::new(ErrorCode::ServerError, error.to_string()))?;
