@@ -51,6 +51,7 @@ mod query;
 mod registry;
 mod registry_jobs;
 mod routing;
+mod timeline;
 mod transport;
 mod trust;
 mod twins;
@@ -81,6 +82,7 @@ pub use registry::{
 };
 pub use registry_jobs::{RegistryJob, RegistryJobRequest, RegistryJobs};
 pub use routing::EmulatorRouting;
+pub use timeline::{EmulatorTimeline, TimelineFrom, TimelineLines, TimelineRequest};
 pub use twins::{Twin, Twins};
 
 pub use iothub_protocol::method::MethodResponse;

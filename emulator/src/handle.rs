@@ -82,6 +82,8 @@ struct Core {
     waiting: HashMap<PartitionId, Vec<Arc<ReaderSignal>>>,
     observers: Vec<mpsc::Sender<Observation>>,
     dropped_observations: u64,
+    /// Why the connection is over that the present operation is about.
+    parting: Option<Box<str>>,
     /// Why the hub has stopped, when a commit failed: memory must not outrun the disk.
     broken: Option<String>,
 }
@@ -156,6 +158,7 @@ impl HubHandle {
             waiting: HashMap::new(),
             observers: Vec::new(),
             dropped_observations: 0,
+            parting: None,
             broken: None,
         };
         let handle = Self {
@@ -270,8 +273,20 @@ impl HubHandle {
 
     /// Ends a session whose connection is over.
     pub fn disconnect(&self, session: SessionId, client: &ClientId, end: End) {
+        self.disconnect_because(session, client, end, None);
+    }
+
+    /// As [`HubHandle::disconnect`], and says for people why the connection is over.
+    pub fn disconnect_because(
+        &self,
+        session: SessionId,
+        client: &ClientId,
+        end: End,
+        why: Option<&str>,
+    ) {
         let took = Stopwatch::start();
         let result = self.apply(|core, cx| {
+            core.parting = why.map(Into::into);
             core.hub.disconnect(cx, session, end);
             core.mailboxes.remove(&session);
             Ok(())
@@ -730,8 +745,10 @@ impl HubHandle {
             }
         };
         core.tell_observers(observations);
+        let why = core.parting.take();
         if !(stored.is_empty() && notices.is_empty()) {
             let noticed = notices.into_iter().map(What::of);
+            let noticed = noticed.map(|what| what.because(why.as_deref()));
             inner
                 .timeline
                 .push_all(now, stored.into_iter().chain(noticed));

@@ -25,6 +25,7 @@ use super::signals::Signals;
 use super::{Settings, authority, devices};
 use crate::certificates::certificate_facts;
 use crate::handle::HubHandle;
+use crate::timeline::Tapped;
 use crate::transport::{Peer, read_burst};
 
 /// How long a peer has to close its side once ours is closed.
@@ -39,7 +40,7 @@ const TURNS: u32 = 64;
 pub(super) async fn serve<S>(
     handle: &HubHandle,
     settings: &Arc<Settings>,
-    stream: S,
+    stream: Tapped<S>,
     peer: Peer,
     shutdown: CancellationToken,
 ) where
@@ -59,7 +60,7 @@ pub(super) async fn serve<S>(
 }
 
 struct Serving<S> {
-    stream: S,
+    stream: Tapped<S>,
     /// What was read and not looked at.
     input: BytesMut,
     shared: Shared,
@@ -161,6 +162,9 @@ where
         }
         let due = self.fall_due(now);
         let taken = self.take_events(shutdown).await;
+        for client in self.shared.devices.newly_present() {
+            self.stream.let_in(&client);
+        }
         if let Some(change) = woken {
             for place in self.nodes.values_mut() {
                 place.node.wake(&mut self.shared, change).await;
@@ -489,20 +493,24 @@ where
             Ending::Closed(None) => (End::Goodbye, true),
             Ending::Closed(Some(error)) => {
                 tracing::info!(peer = %address, ?error, "connection closed");
+                self.shared.parting = Some(format!("closed with {}", error.condition));
                 (End::Lost, true)
             }
             Ending::ByUs(error) => {
                 tracing::info!(peer = %address, ?error, "closing the connection");
+                self.shared.parting.clone_from(&error.description);
                 self.shared.machine.close(Some(error));
                 (End::Lost, true)
             }
             Ending::Lost(reason) => {
                 tracing::debug!(peer = %address, reason, "connection lost");
+                self.shared.parting = Some(reason);
                 (End::Lost, false)
             }
             Ending::Refused => (End::Goodbye, true),
             Ending::Shutdown => {
                 let text = "the emulator stops";
+                self.shared.parting = Some(text.to_owned());
                 let error = AmqpError::new(condition::CONNECTION_FORCED, text);
                 self.shared.machine.close(Some(error));
                 (End::Goodbye, true)

@@ -41,6 +41,8 @@ pub(super) struct Devices {
     behind: BTreeSet<SessionId>,
     /// Who went on last: the next one is the one after it, so that all have their turn.
     resumed: Option<SessionId>,
+    /// Who has come since it was last asked.
+    entered: Vec<ClientId>,
 }
 
 /// One of them.
@@ -68,6 +70,11 @@ impl Devices {
     /// Has [`flush`] look at a session.
     pub(super) fn touch(&mut self, session: SessionId) {
         self.touched.insert(session);
+    }
+
+    /// Who has come since it was last asked.
+    pub(super) fn newly_present(&mut self) -> Vec<ClientId> {
+        std::mem::take(&mut self.entered)
     }
 
     /// Whether no device is present.
@@ -158,6 +165,7 @@ pub(super) async fn enter(
     };
     shared.devices.present.insert(session, device);
     shared.devices.by_client.insert(client.clone(), session);
+    shared.devices.entered.push(client.clone());
     add(shared, session, opening.link);
     Ok(session)
 }
@@ -424,6 +432,8 @@ fn farewell(shared: &Shared, code: ErrorCode) -> AmqpError {
 
 fn goodbye(shared: &mut Shared, session: SessionId, end: End) {
     if let Some(device) = shared.devices.remove(session) {
-        shared.handle.disconnect(session, &device.client, end);
+        let why = shared.parting.as_deref();
+        let handle = &shared.handle;
+        handle.disconnect_because(session, &device.client, end, why);
     }
 }

@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 use crate::handle::HubHandle;
+use crate::timeline::{Protocol, Tap, Tapped};
 use crate::transport::Peer;
 
 /// The limits of the endpoint.
@@ -79,6 +80,8 @@ impl Endpoint {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let tap = Tap::new(self.handle.timeline().clone(), Protocol::Amqp, &peer);
+        let stream = Tapped::new(stream, tap);
         connection::serve(&self.handle, &self.settings, stream, peer, shutdown).await;
     }
 }

@@ -42,6 +42,8 @@ pub(super) struct Shared {
     congested: BTreeMap<LinkId, bool>,
     /// The link that went on last: the next one is the one behind it, so that all have their turn.
     resumed: Option<LinkId>,
+    /// Why the connection is over, once it is.
+    pub(super) parting: Option<String>,
     /// Links that were detached from here and whose nodes are still to be told.
     detached: Vec<LinkId>,
 }
@@ -91,6 +93,7 @@ impl Shared {
             wake: Arc::default(),
             congested: BTreeMap::new(),
             resumed: None,
+            parting: None,
             detached: Vec::new(),
         }
     }

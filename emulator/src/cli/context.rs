@@ -5,8 +5,10 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 use iothub_backend::{
-    Backend, EmulatorAddress, EmulatorRouting, ErrorKind, emulator_info, emulator_time,
+    Backend, EmulatorAddress, EmulatorRouting, EmulatorTimeline, ErrorKind, emulator_info,
+    emulator_time,
 };
+use iothub_protocol::Timestamp;
 use iothub_protocol::connection_string::ConnectionString;
 use serde_json::Value;
 
@@ -63,19 +65,34 @@ pub(super) const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 impl CliContext {
     /// What the emulator says about itself.
     pub(super) async fn info(&self) -> anyhow::Result<Value> {
-        let address = self.address();
-        let url = address.url().to_owned();
-        emulator_info(address).await.map_err(|error| {
-            let is_refused = matches!(error.kind(), ErrorKind::Refused(_));
-            let what = match is_refused {
-                true => format!("the emulator at {url} does not tell about itself"),
-                false => format!(
-                    "no emulator answers at {url}; start one with `iothub-emulator serve`, or say \
-                     where it is with --emulator"
-                ),
-            };
-            anyhow::Error::new(error).context(what)
-        })
+        emulator_info(self.address())
+            .await
+            .map_err(|error| self.unanswered(error))
+    }
+
+    /// What to tell a person when the control API does not answer as it should.
+    pub(super) fn unanswered(&self, error: iothub_backend::Error) -> anyhow::Error {
+        let url = self.address().url().to_owned();
+        let what = match error.kind() {
+            ErrorKind::Refused(_) => format!("the emulator at {url} does not tell about itself"),
+            _ => format!(
+                "no emulator answers at {url}; start one with `iothub-emulator serve`, or say \
+                 where it is with --emulator"
+            ),
+        };
+        anyhow::Error::new(error).context(what)
+    }
+
+    /// The running emulator's time.
+    pub(super) async fn emulator_time(&self) -> anyhow::Result<Timestamp> {
+        emulator_time(self.address())
+            .await
+            .map_err(|error| self.unanswered(error))
+    }
+
+    /// What happens in the running emulator.
+    pub(super) fn timeline(&self) -> anyhow::Result<EmulatorTimeline> {
+        Ok(EmulatorTimeline::at(self.address())?)
     }
 
     /// The running emulator's control API.

@@ -31,6 +31,7 @@ mod sas;
 mod self_signed;
 mod serve;
 mod settings;
+mod tail;
 mod top;
 mod twin;
 
@@ -106,6 +107,8 @@ enum Command {
     Import(az_state::ImportCommand),
     /// Write what the hub holds into a file.
     Export(az_state::ExportCommand),
+    /// Print what happens, as it happens.
+    Tail(tail::TailCommand),
     /// Make a SAS token.
     GenerateSasToken(sas::GenerateSasTokenCommand),
 }
@@ -140,6 +143,7 @@ pub fn main() -> ExitCode {
         Some(Command::MonitorFeedback(command)) => block_on(command.run()),
         Some(Command::Import(command)) => block_on(command.run()),
         Some(Command::Export(command)) => block_on(command.run()),
+        Some(Command::Tail(command)) => block_on(command.run()),
         Some(Command::GenerateSasToken(command)) => block_on(command.run()),
     };
     match result {

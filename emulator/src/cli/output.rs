@@ -33,6 +33,14 @@ pub(super) fn text(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// Prints one of many lines; `false`: the reader has gone away, and no more are wanted.
+pub(super) fn write_line(line: &str) -> anyhow::Result<bool> {
+    match writeln!(std::io::stdout().lock(), "{line}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        written => Ok(written.map(|()| true)?),
+    }
+}
+
 /// Tells a person how it goes: beside the answer, which a script may be reading.
 pub(super) fn progress(line: std::fmt::Arguments<'_>) {
     // Without standard error there is nobody to tell.

@@ -13,6 +13,7 @@ use iothub_protocol::registry::IfMatch;
 use iothub_protocol::{ClientId, Error, ErrorCode, Timestamp};
 use percent_encoding::percent_decode_str;
 
+use super::recorded::Recorded;
 use super::{auth, body};
 use crate::activity::{Operation, OperationKind};
 use crate::certificates::certificate_facts;
@@ -25,6 +26,7 @@ pub(super) struct Call<'a> {
     parts: &'a Parts,
     segments: &'a [String],
     caller: Caller<'a>,
+    recorded: &'a Recorded<'a>,
 }
 
 /// In whose name a request is.
@@ -50,12 +52,14 @@ impl<'a> Call<'a> {
         parts: &'a Parts,
         segments: &'a [String],
         caller: Caller<'a>,
+        recorded: &'a Recorded<'a>,
     ) -> Self {
         Self {
             handle,
             parts,
             segments,
             caller,
+            recorded,
         }
     }
 
@@ -181,7 +185,9 @@ impl<'a> Call<'a> {
 
     /// The body, if it is neither too large nor too late.
     pub(super) async fn read(&self, body: Incoming, limit: usize) -> Result<Bytes, Error> {
-        body::read(&self.parts.headers, body, limit).await
+        let body = body::read(&self.parts.headers, body, limit).await?;
+        self.recorded.body(&body);
+        Ok(body)
     }
 
     /// The condition that the caller makes (`spec/service.md` 2.3).

@@ -23,10 +23,12 @@ use tokio_util::sync::CancellationToken;
 use super::call::Caller;
 use super::control::{self, Info, Shutdown};
 use super::guard::{self, Guard};
+use super::recorded::Recorded;
 use super::request_id::RequestIds;
 use super::websocket::{self, Subprotocol};
 use super::{blob, body, dashboard, error, rest};
 use crate::handle::HubHandle;
+use crate::timeline::{Protocol, Tap};
 use crate::transport::Peer;
 use crate::transport::websocket::Upgrade;
 use crate::{amqp, mqtt};
@@ -62,6 +64,8 @@ struct Connection<'a> {
     /// Guards the stream that the connection becomes when it stops being HTTP; held to put it
     /// there and to take it.
     upgrade: &'a Mutex<Option<(Subprotocol, Upgrade)>>,
+    /// Guards the connection's place in the timeline; held to take down one message.
+    tap: &'a Mutex<Tap>,
 }
 
 impl Endpoint {
@@ -105,10 +109,13 @@ impl Endpoint {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let upgrade = Mutex::new(None);
+        let timeline = self.inner.handle.timeline().clone();
+        let tap = Mutex::new(Tap::new(timeline, Protocol::Http, &peer));
         let connection = Connection {
             peer: &peer,
             shutdown: &shutdown,
             upgrade: &upgrade,
+            tap: &tap,
         };
         if let Err(error) = self.serve_http(stream, &connection).await {
             tracing::debug!(peer = %peer.address, %error, "the HTTP connection broke");
@@ -169,14 +176,20 @@ impl Inner {
         request: Request<Incoming>,
         connection: &Connection<'_>,
     ) -> Result<Response, Infallible> {
-        let mut response = self.answer(request, connection).await;
+        let recorded = Recorded::begin(connection.tap, &request);
+        let mut response = self.answer(request, connection, &recorded).await;
         response
             .headers_mut()
             .insert(REQUEST_ID, self.request_ids.next());
-        Ok(response)
+        Ok(recorded.answered(response).await)
     }
 
-    async fn answer(&self, request: Request<Incoming>, connection: &Connection<'_>) -> Response {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        connection: &Connection<'_>,
+        recorded: &Recorded<'_>,
+    ) -> Response {
         let handle = &self.handle;
         let refused = |error| error::refusal(handle, &error, ErrorFormat::Legacy);
         let (parts, body) = request.into_parts();
@@ -216,7 +229,15 @@ impl Inner {
             _ => {
                 let (parts, body) = request.into_parts();
                 let peer = connection.peer;
-                rest::answer(handle, Caller::Peer(peer), &parts, &segments, body).await
+                rest::answer(
+                    handle,
+                    Caller::Peer(peer),
+                    &parts,
+                    &segments,
+                    body,
+                    recorded,
+                )
+                .await
             }
         }
     }
@@ -269,7 +290,8 @@ impl Inner {
             && hub == control::HUB
         {
             let operator = Caller::Operator(peer);
-            return rest::answer(&self.handle, operator, &parts, segments, body).await;
+            let unrecorded = Recorded::nothing();
+            return rest::answer(&self.handle, operator, &parts, segments, body, &unrecorded).await;
         }
         parts
             .extensions

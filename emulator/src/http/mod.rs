@@ -5,8 +5,8 @@
 //! means and `rest` who answers it: `service` does what a back end asks for, `device` what a
 //! device, `blob` what a storage client, `control` what the people who run the emulator ask for,
 //! before which stands `guard`, `websocket` hands a connection over to MQTT or AMQP, `dashboard`
-//! holds the page that shows it all. Nothing here decides anything about devices: that is the
-//! hub's.
+//! holds the page that shows it all, `recorded` takes down what is said. Nothing here decides anything about devices: that
+//! is the hub's.
 
 mod answer;
 mod auth;
@@ -21,6 +21,7 @@ mod error;
 mod guard;
 mod login;
 mod message;
+mod recorded;
 mod request_id;
 mod rest;
 mod route;

@@ -7,6 +7,7 @@ use iothub_protocol::Error;
 use iothub_protocol::http::{ErrorFormat, TRACEPARENT, TraceParent};
 
 use super::call::{Call, Caller};
+use super::recorded::Recorded;
 use super::route::{Miss, Route, route};
 use super::{auth, device, error, service};
 use crate::activity::caused_by;
@@ -19,6 +20,7 @@ pub(super) async fn answer(
     parts: &Parts,
     segments: &[String],
     body: Incoming,
+    recorded: &Recorded<'_>,
 ) -> Response {
     let method = auth::method(parts);
     let route = match route(&method, segments) {
@@ -32,7 +34,7 @@ pub(super) async fn answer(
             return error::refusal(handle, &refused, ErrorFormat::Legacy);
         }
     };
-    let call = Call::new(handle, parts, segments, caller);
+    let call = Call::new(handle, parts, segments, caller, recorded);
     let answering = async {
         match route {
             Route::Device(target, wanted) => device::perform(&call, target, wanted, body).await,

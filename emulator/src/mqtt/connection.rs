@@ -25,6 +25,7 @@ use crate::certificates::certificate_facts;
 use crate::handle::HubHandle;
 use crate::mailbox::{Mailbox, Step};
 use crate::throttling::Load;
+use crate::timeline::Tapped;
 use crate::transport::{Peer, read_burst};
 
 /// An MQTT 5 CONNACK with reason 0x84, Unsupported Protocol Version (`spec/device.md` 13).
@@ -34,7 +35,7 @@ const CONNACK_V5_UNSUPPORTED: [u8; 5] = [0x20, 0x03, 0x00, 0x84, 0x00];
 pub(super) async fn serve<S>(
     handle: &HubHandle,
     settings: &Settings,
-    mut stream: S,
+    mut stream: Tapped<S>,
     peer: &Peer,
     shutdown: &CancellationToken,
 ) where
@@ -65,6 +66,7 @@ pub(super) async fn serve<S>(
     };
 
     let client = admitted.session.client().clone();
+    stream.let_in(&client);
     let session = admitted.id;
     let mut connection = Connection {
         handle,
@@ -88,9 +90,12 @@ pub(super) async fn serve<S>(
         }
         Ending::Lost(reason) => {
             tracing::info!(%client, reason, "connection lost");
-            handle.disconnect(session, &client, End::Lost);
+            handle.disconnect_because(session, &client, End::Lost, Some(reason));
         }
-        Ending::Shutdown => handle.disconnect(session, &client, End::Goodbye),
+        Ending::Shutdown => {
+            let why = Some("the emulator stops");
+            handle.disconnect_because(session, &client, End::Goodbye, why);
+        }
     }
     // Best effort: the peer may be gone already.
     let _ = connection.stream.shutdown().await;

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 use crate::handle::HubHandle;
+use crate::timeline::{Protocol, Tap, Tapped};
 use crate::transport::Peer;
 
 /// The limits of the endpoint, and what it does where there is a choice.
@@ -114,6 +115,8 @@ impl Endpoint {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let tap = Tap::new(self.handle.timeline().clone(), Protocol::Mqtt, &peer);
+        let stream = Tapped::new(stream, tap);
         connection::serve(&self.handle, &self.settings, stream, &peer, &shutdown).await;
     }
 }

@@ -10,6 +10,7 @@ use iothub_hub::{
 use iothub_protocol::property_bag::SystemProperty;
 use iothub_protocol::{ClientId, Error, Timestamp};
 
+use super::wire::Exchange;
 use crate::activity::OperationKind;
 
 /// One thing that happened, and its place among all.
@@ -39,6 +40,8 @@ pub enum What {
         client: ClientId,
         /// Why, in the hub's word.
         reason: &'static str,
+        /// What the connection said of its end, if it was the connection that ended.
+        detail: Option<Box<str>>,
     },
     /// A direct method was called.
     MethodInvoked {
@@ -130,6 +133,8 @@ pub enum What {
         /// Why it was refused, if it was.
         refusal: Option<Error>,
     },
+    /// Bytes went over a connection; made only while somebody asks for it.
+    Exchange(Exchange),
 }
 
 /// What became of a cloud-to-device message.
@@ -155,6 +160,8 @@ pub enum Kind {
     Notice,
     /// An operation ended.
     Operation,
+    /// Bytes went over a connection.
+    Wire,
 }
 
 /// The beginning of some bytes.
@@ -189,6 +196,7 @@ impl What {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Operation { .. } => Kind::Operation,
+            Self::Exchange(_) => Kind::Wire,
             Self::Connected { .. }
             | Self::Disconnected { .. }
             | Self::MethodInvoked { .. }
@@ -219,7 +227,19 @@ impl What {
             Self::Stored { .. } => Self::STORED,
             Self::FaultFired { .. } => "faultFired",
             Self::Operation { operation, .. } => operation.name(),
+            Self::Exchange(_) => "exchange",
         }
+    }
+
+    /// Whether it is an operation that was refused.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Operation {
+                refusal: Some(_),
+                ..
+            }
+        )
     }
 
     /// The name of stored events, which are told only to who asks.
@@ -237,6 +257,8 @@ impl What {
             Self::TwinChanged { twin, .. } => Some(&twin.client),
             Self::IdentityChanged { identity, .. } => Some(&identity.client),
             Self::FaultFired { client, .. } | Self::Operation { client, .. } => client.as_ref(),
+            // Several may share a connection, and who it is may show later.
+            Self::Exchange(_) => None,
         }
     }
 
@@ -244,7 +266,11 @@ impl What {
     pub(crate) fn of(notice: Notice) -> Self {
         match notice {
             Notice::Connected(client, transport) => Self::Connected { client, transport },
-            Notice::Disconnected(client, reason) => Self::Disconnected { client, reason },
+            Notice::Disconnected(client, reason) => Self::Disconnected {
+                client,
+                reason,
+                detail: None,
+            },
             Notice::MethodInvoked {
                 call,
                 client,
@@ -278,6 +304,17 @@ impl What {
             Notice::C2dEnded(message, status) => Self::c2d(C2dStep::Ended(status), &message),
         }
     }
+
+    /// The same, if it is the end of a connection of which more is known.
+    pub(crate) fn because(mut self, why: Option<&str>) -> Self {
+        if let (Self::Disconnected { detail, .. }, Some(why)) = (&mut self, why) {
+            *detail = Some(why.chars().take(Self::MOST_WHY).collect::<String>().into());
+        }
+        self
+    }
+
+    /// Characters of the reason for a connection's end.
+    const MOST_WHY: usize = 200;
 
     fn c2d(step: C2dStep, message: &C2dMessage) -> Self {
         let id = message.message.properties.system(SystemProperty::MessageId);

@@ -43,7 +43,9 @@ impl LaneKind {
                 refusal: Some(_),
                 ..
             } => Self::Presence,
-            What::Stored { .. } | What::Operation { refusal: None, .. } => Self::Watched,
+            What::Stored { .. } | What::Operation { refusal: None, .. } | What::Exchange(_) => {
+                Self::Watched
+            }
             What::MethodInvoked { .. }
             | What::MethodEnded { .. }
             | What::TwinChanged { .. }

@@ -1,7 +1,7 @@
 //! The timeline itself: where things are written down, and who is told.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use iothub_protocol::{Clock, Timestamp};
@@ -20,7 +20,9 @@ pub struct Timeline {
     /// hundred references.
     entries: Mutex<Entries>,
     /// How many ask for what is not made otherwise, by [`Interest`].
-    asking: [AtomicUsize; Interest::COUNT],
+    asking: [AtomicUsize; Interest::ALL.len()],
+    /// Names the next connection.
+    next_connection: AtomicU64,
     /// Rings when entries were added.
     grown: Notify,
 }
@@ -31,6 +33,8 @@ pub(super) struct Entries {
     pub(super) last: u64,
     /// By [`LaneKind`].
     pub(super) lanes: [Lane; 3],
+    /// Whether everything is made, though nobody reads it.
+    recording: bool,
 }
 
 /// What is made only while somebody asks for it.
@@ -40,10 +44,12 @@ pub enum Interest {
     Operations,
     /// Events that are stored.
     Stored,
+    /// Bytes on the wire.
+    Wire,
 }
 
 impl Interest {
-    pub(super) const COUNT: usize = 2;
+    pub(super) const ALL: [Self; 3] = [Self::Operations, Self::Stored, Self::Wire];
 }
 
 impl Timeline {
@@ -54,8 +60,10 @@ impl Timeline {
             entries: Mutex::new(Entries {
                 last: 0,
                 lanes: LaneKind::ALL.map(LaneKind::lane),
+                recording: false,
             }),
             asking: Default::default(),
+            next_connection: AtomicU64::new(1),
             grown: Notify::new(),
         }
     }
@@ -63,6 +71,30 @@ impl Timeline {
     /// Whether somebody asks for what is not made otherwise.
     pub fn is_asked_for(&self, interest: Interest) -> bool {
         self.asking[interest as usize].load(Ordering::Relaxed) > 0
+    }
+
+    /// Has everything made, or no more than is asked for: what goes over the wire can then be looked
+    /// at afterwards.
+    pub fn record(&self, on: bool) {
+        let mut entries = self.lock();
+        if std::mem::replace(&mut entries.recording, on) != on {
+            for interest in Interest::ALL {
+                match on {
+                    true => self.ask_for(interest),
+                    false => self.ask_no_more(interest),
+                }
+            }
+        }
+    }
+
+    /// Whether everything is made, though nobody reads it.
+    pub fn is_recording(&self) -> bool {
+        self.lock().recording
+    }
+
+    /// Names a connection.
+    pub(super) fn next_connection(&self) -> u64 {
+        self.next_connection.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Writes down what happens now.

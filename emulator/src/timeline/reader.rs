@@ -1,6 +1,5 @@
 //! Reading a timeline at one's own pace.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::entry::Entry;
@@ -113,27 +112,16 @@ impl Reader {
         batch
     }
 
-    /// The newest `count` wanted entries of those that are there now, as if nothing had been before.
-    /// Goes through them all, so others get their turns in between.
-    pub async fn newest(&mut self, count: usize) -> VecDeque<Arc<Entry>> {
-        let mut newest = VecDeque::new();
-        let end = self.timeline.last();
-        while self.seq < end && !self.is_at_end() {
-            newest.extend(self.take(CHUNK).entries);
-            while newest.len() > count {
-                newest.pop_front();
-            }
-            tokio::task::yield_now().await;
-        }
-        self.missed = 0;
-        newest
-    }
-
     /// Whether it has read everything that there is.
     pub fn is_at_end(&self) -> bool {
         let entries = self.timeline.lock();
         let mut lanes = self.next.iter().zip(&entries.lanes).zip(self.lanes);
         lanes.all(|((next, lane), wanted)| !wanted || *next >= lane.end())
+    }
+
+    /// The place of the newest entry that there is.
+    pub fn newest_place(&self) -> u64 {
+        self.timeline.last()
     }
 
     /// The place up to which it has read.

@@ -1,218 +1,130 @@
-//! Entries as JSON, for people and their tools.
+//! What one reader sees of the entries that it reads.
 
-use iothub_hub::{IdentityChange, Twin, TwinParts};
-use iothub_protocol::registry::{Authentication, Status};
-use iothub_protocol::{ClientId, Error};
-use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use super::entry::{C2dStep, Entry, Excerpt, Kind, What};
-use crate::activity::microseconds;
+use iothub_protocol::ClientId;
+use serde_json::Value;
 
-/// Renders the entries of one reader, in the order in which it reads them.
-#[derive(Debug, Default)]
-pub struct Viewer;
+use super::decode::{Conversations, Packet};
+use super::entry::{Entry, What};
+use super::render;
+use super::wire::Protocol;
+use super::wish::Wish;
+
+/// Puts the bytes of connections together and renders entries as JSON, in the order in which its
+/// reader reads them.
+#[derive(Debug)]
+pub struct Viewer {
+    wish: Wish,
+    /// Bytes of each packet that are shown.
+    hex: usize,
+    conversations: Conversations,
+    /// Of connections that nobody is known to speak over yet, when only one client is wanted.
+    held: HashMap<u64, Vec<Seen>>,
+}
+
+/// An entry to show.
+#[derive(Debug)]
+pub struct Seen {
+    /// The entry.
+    pub entry: Arc<Entry>,
+    /// What ends with it, if it is an exchange.
+    packets: Vec<Packet>,
+    /// Who speaks, if only one can.
+    client: Option<ClientId>,
+}
+
+/// Connections whose beginning is held until they say who they are, and entries of each.
+const MOST_HELD: usize = 256;
+const MOST_ENTRIES: usize = 32;
 
 impl Viewer {
-    /// One that has seen nothing yet.
-    pub fn new() -> Self {
-        Self
+    /// Shows what `wish` says, with up to `hex` bytes of each packet.
+    pub fn new(wish: Wish, hex: usize) -> Self {
+        Self {
+            wish,
+            hex,
+            conversations: Conversations::default(),
+            held: HashMap::new(),
+        }
     }
 
-    /// An entry as JSON documents; one, as a rule.
-    pub fn show(&mut self, entry: &Entry, show: &mut dyn FnMut(Value)) {
-        let what = &entry.what;
-        let mut line = head(entry);
-        match what {
-            What::Connected { transport, .. } => line["protocol"] = (*transport).into(),
-            What::Disconnected { reason, .. } => line["reason"] = (*reason).into(),
-            What::MethodInvoked {
-                call,
-                name,
-                payload,
-                ..
-            } => {
-                line["call"] = (*call).into();
-                line["method"] = (**name).into();
-                show_excerpt(&mut line, "payload", payload);
+    /// Looks at an entry; adds what is now to be shown. Before a connection says whose it is, its
+    /// bytes are held back when only one client's are wanted.
+    pub fn look(&mut self, entry: Arc<Entry>, shown: &mut Vec<Seen>) {
+        let What::Exchange(exchange) = &entry.what else {
+            shown.push(Seen {
+                entry,
+                packets: Vec::new(),
+                client: None,
+            });
+            return;
+        };
+        let id = exchange.connection.id;
+        let (mut packets, named) = self.conversations.read(exchange);
+        let mut known = exchange.connection.clients();
+        known.extend(
+            named
+                .iter()
+                .filter(|it| !known.contains(it))
+                .cloned()
+                .collect::<Vec<_>>(),
+        );
+        let verdict = if self.wish.is_about_all() {
+            Some(true)
+        } else if known.is_empty() {
+            None
+        } else {
+            // Of a connection that several share, what is another one's is left out, and of a back
+            // end's requests all that name nobody.
+            let may_be_silent = exchange.connection.protocol != Protocol::Http;
+            packets.retain(|packet| match &packet.speaker {
+                None => may_be_silent,
+                speaker => self.wish.wants_client(speaker.as_ref()),
+            });
+            let mut known = known.iter();
+            Some(known.any(|client| self.wish.wants_client(Some(client))))
+        };
+        let client = match &known[..] {
+            [only] => Some(only.clone()),
+            [] | [_, ..] => None,
+        };
+        let seen = Seen {
+            entry,
+            packets,
+            client,
+        };
+        match verdict {
+            Some(true) => {
+                shown.extend(self.held.remove(&id).into_iter().flatten());
+                shown.push(seen);
             }
-            What::MethodEnded {
-                call, name, result, ..
-            } => {
-                line["call"] = (*call).into();
-                line["method"] = (**name).into();
-                match result {
-                    Ok((status, payload)) => {
-                        line["status"] = (*status).into();
-                        show_excerpt(&mut line, "payload", payload);
-                    }
-                    Err(error) => line["error"] = refusal(error),
+            Some(false) => drop(self.held.remove(&id)),
+            None => {
+                if self.held.len() >= MOST_HELD && !self.held.contains_key(&id) {
+                    // The oldest that is still nobody's is likely to remain so.
+                    let oldest = self.held.keys().min().copied();
+                    oldest.and_then(|oldest| self.held.remove(&oldest));
                 }
-            }
-            What::TwinChanged { twin, written } => show_twin(&mut line, twin, *written),
-            What::IdentityChanged { identity, how } => {
-                line["change"] = match how {
-                    IdentityChange::Created => "created",
-                    IdentityChange::Updated => "updated",
-                    IdentityChange::Deleted => "deleted",
-                }
-                .into();
-                line["status"] = match identity.status {
-                    Status::Enabled => "enabled",
-                    Status::Disabled => "disabled",
-                }
-                .into();
-                line["authentication"] = authentication(&identity.authentication).into();
-                line["generationId"] = (*identity.generation).into();
-            }
-            What::C2d {
-                step,
-                sequence,
-                id,
-                delivery_count,
-                body,
-                ..
-            } => {
-                line["sequence"] = (*sequence).into();
-                line["messageId"] = id.as_deref().into();
-                line["deliveryCount"] = (*delivery_count).into();
-                match step {
-                    C2dStep::Delivered { redelivered } => {
-                        line["redelivered"] = (*redelivered).into()
-                    }
-                    C2dStep::Ended(status) => line["outcome"] = status.name().into(),
-                    C2dStep::Sent | C2dStep::Returned => {}
-                }
-                show_excerpt(&mut line, "body", body);
-            }
-            What::Stored {
-                source,
-                partition,
-                first,
-                messages,
-                bytes,
-                last,
-                ..
-            } => {
-                line["source"] = source.name().into();
-                line["partition"] = (*partition).into();
-                line["firstSequenceNumber"] = (*first).into();
-                line["messages"] = (*messages).into();
-                line["bytes"] = (*bytes).into();
-                show_excerpt(&mut line, "lastBody", last);
-            }
-            What::FaultFired {
-                operation, action, ..
-            } => {
-                line["operation"] = operation.name().into();
-                line["action"] = (**action).into();
-            }
-            What::Operation {
-                operation,
-                items,
-                elapsed,
-                refusal: refused,
-                ..
-            } => {
-                line["operation"] = operation.name().into();
-                line["elapsed_us"] = microseconds(*elapsed).into();
-                if *items > 1 {
-                    line["items"] = (*items).into();
-                }
-                if let Some(error) = refused {
-                    line["refusal"] = refusal(error);
+                let held = self.held.entry(id).or_default();
+                if held.len() < MOST_ENTRIES {
+                    held.push(seen);
                 }
             }
         }
-        show(line);
     }
-}
 
-/// What every line begins with.
-fn head(entry: &Entry) -> Value {
-    let mut line = json!({"seq": entry.seq, "at": entry.at.to_iso()});
-    match entry.what.kind() {
-        Kind::Notice => {
-            line["kind"] = "notice".into();
-            line["event"] = entry.what.event().into();
+    /// Renders an entry: one JSON document, or for an exchange as many as packets end with it.
+    pub fn show(&self, seen: &Seen, show: &mut dyn FnMut(Value)) {
+        let entry = &*seen.entry;
+        if let What::Exchange(exchange) = &entry.what {
+            for packet in &seen.packets {
+                let client = packet.speaker.as_ref().or(seen.client.as_ref());
+                show(render::packet(entry, exchange, packet, client, self.hex));
+            }
+        } else {
+            show(render::entry(entry));
         }
-        Kind::Operation => line["kind"] = "operation".into(),
     }
-    if let Some(client) = entry.what.client() {
-        line["client"] = name(client);
-    }
-    line
-}
-
-fn name(client: &ClientId) -> Value {
-    client.to_string().into()
-}
-
-fn refusal(error: &Error) -> Value {
-    json!({"code": error.code.name(), "number": error.code.number(), "detail": error.detail})
-}
-
-/// Only what was written, as the device sees it.
-fn show_twin(line: &mut Value, twin: &Twin, written: TwinParts) {
-    line["version"] = twin.version.into();
-    if written.tags {
-        line["tags"] = Value::Object(twin.tags.clone());
-    }
-    if written.desired {
-        line["desired"] = twin.desired.to_device_json();
-    }
-    if written.reported {
-        line["reported"] = twin.reported.to_device_json();
-    }
-}
-
-fn authentication(authentication: &Authentication) -> &'static str {
-    match authentication {
-        Authentication::Sas { .. } => "sas",
-        Authentication::SelfSigned { .. } => "selfSigned",
-        Authentication::CertificateAuthority => "certificateAuthority",
-        Authentication::None => "none",
-    }
-}
-
-/// JSON as JSON, text as text, and anything else as hexadecimal digits under a name that says so.
-/// What is not whole says how long it was.
-fn show_excerpt(line: &mut Value, name: &str, excerpt: &Excerpt) {
-    let members: &mut Map<String, Value> = line.as_object_mut().expect("a line is an object");
-    if excerpt.length == 0 {
-        members.insert(name.into(), Value::Null);
-        return;
-    }
-    if !excerpt.is_cut()
-        && let Ok(document) = serde_json::from_slice(&excerpt.bytes)
-    {
-        members.insert(name.into(), document);
-        return;
-    }
-    match text(&excerpt.bytes, excerpt.is_cut()) {
-        Some(text) => members.insert(format!("{name}_text"), text.into()),
-        None => members.insert(format!("{name}_hex"), hex(&excerpt.bytes).into()),
-    };
-    if excerpt.is_cut() {
-        members.insert(format!("{name}_bytes"), excerpt.length.into());
-    }
-}
-
-/// The bytes as text, if they are; what is cut may end within a character.
-pub(super) fn text(bytes: &[u8], cut: bool) -> Option<&str> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => Some(text),
-        Err(error) if cut && error.error_len().is_none() => {
-            std::str::from_utf8(&bytes[..error.valid_up_to()]).ok()
-        }
-        Err(_) => None,
-    }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut hex = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
 }

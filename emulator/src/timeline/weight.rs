@@ -27,6 +27,7 @@ impl What {
             Self::C2d { body, .. } => of_excerpt(body),
             Self::Stored { last, .. } => of_excerpt(last),
             Self::Operation { refusal, .. } => refusal.as_ref().map_or(0, of_error),
+            Self::Exchange(exchange) => exchange.bytes.len(),
         }
     }
 }

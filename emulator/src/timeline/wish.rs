@@ -10,7 +10,9 @@ use super::log::Interest;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wish {
     notices: bool,
+    refusals: bool,
     operations: bool,
+    wire: bool,
     /// Only this device with its modules, or only this module.
     client: Option<ClientId>,
     /// Only notices of these names.
@@ -21,7 +23,8 @@ pub struct Wish {
 const MOST_EVENTS: usize = 32;
 
 impl Wish {
-    /// Every entry of these kinds, in a list with commas: `notice`, `operation`.
+    /// Every entry of these kinds, in a list with commas: `notice`, `refusal` (an operation
+    /// that was refused), `operation` (any), `wire`.
     ///
     /// # Errors
     ///
@@ -29,17 +32,21 @@ impl Wish {
     pub fn kinds(list: &str) -> Result<Self, Error> {
         let mut wish = Self {
             notices: false,
+            refusals: false,
             operations: false,
+            wire: false,
             client: None,
             events: None,
         };
         for name in names(list) {
             match name {
                 "notice" => wish.notices = true,
+                "refusal" => wish.refusals = true,
                 "operation" => wish.operations = true,
+                "wire" => wish.wire = true,
                 other => {
                     return Err(Error::argument_invalid(format!(
-                        "{other:?} is no kind of entry: expected notice or operation"
+                        "{other:?} is no kind of entry: expected notice, refusal, operation or wire"
                     )));
                 }
             }
@@ -73,7 +80,9 @@ impl Wish {
     pub(super) fn wants(&self, entry: &Entry) -> bool {
         let kind = match entry.what.kind() {
             Kind::Notice => self.notices && self.wants_event(entry.what.event()),
-            Kind::Operation => self.operations,
+            Kind::Operation => self.operations || (self.refusals && entry.what.is_refusal()),
+            // Whose they are is for the viewer to find out.
+            Kind::Wire => return self.wire,
         };
         kind && self.wants_client(entry.what.client())
     }
@@ -88,12 +97,18 @@ impl Wish {
         })
     }
 
+    /// Whether it is not about one client only.
+    pub(super) fn is_about_all(&self) -> bool {
+        self.client.is_none()
+    }
+
     /// What has to be made for it that is not made otherwise.
     pub(super) fn interests(&self) -> impl Iterator<Item = Interest> {
         let stored = self.notices && self.wants_event(What::STORED);
         [
             self.operations.then_some(Interest::Operations),
             stored.then_some(Interest::Stored),
+            self.wire.then_some(Interest::Wire),
         ]
         .into_iter()
         .flatten()
@@ -102,7 +117,9 @@ impl Wish {
     /// Whether entries that it wants may be in this lane.
     pub(super) fn reads(&self, lane: LaneKind) -> bool {
         match lane {
-            LaneKind::Presence | LaneKind::Doings => self.notices || self.operations,
+            LaneKind::Presence | LaneKind::Doings => {
+                self.notices || self.operations || self.refusals
+            }
             LaneKind::Watched => self.interests().next().is_some(),
         }
     }

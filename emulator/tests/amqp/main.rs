@@ -23,4 +23,8 @@ mod open;
 mod queues;
 mod rest;
 mod service_c2d;
+mod timeline;
 mod wire;
+
+#[path = "../support/watcher.rs"]
+mod watcher;

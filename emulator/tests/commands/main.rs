@@ -13,6 +13,7 @@ mod jobs;
 mod otlp;
 mod queries;
 mod routes;
+mod timeline;
 mod tokens;
 mod top;
 mod twins;

@@ -94,7 +94,11 @@ async fn a_call_is_told_with_its_payload_and_its_end() {
     let asking = hub.owner("POST /twins/d1/methods", request);
     let answering = async {
         loop {
-            if lines(&hub, "?events=methodInvoked").await.len() == 2 {
+            if lines(&hub, "?kinds=notice&events=methodInvoked")
+                .await
+                .len()
+                == 1
+            {
                 break hub.handle.advance(Duration::from_secs(6)).await;
             }
             tokio::task::yield_now().await;
@@ -102,7 +106,11 @@ async fn a_call_is_told_with_its_payload_and_its_end() {
     };
     tokio::join!(asking, answering);
 
-    let told = lines(&hub, "?client=d1&events=methodInvoked,methodEnded").await;
+    let told = lines(
+        &hub,
+        "?client=d1&kinds=notice&events=methodInvoked,methodEnded",
+    )
+    .await;
     let last = &told[told.len() - 2..];
     assert_eq!(events(last), ["methodInvoked", "methodEnded"]);
     assert_eq!(last[0]["method"], "reboot");
@@ -135,7 +143,12 @@ async fn who_follows_sees_what_is_made_for_nobody_else() {
     hub.create("d1").await;
     let device = hub.attach("d1").await;
     hub.ingest(&device, message("unseen")).await;
-    let (mut client, served) = open(&hub, "?after=latest&follow=true&client=d1", "").await;
+    let (mut client, served) = open(
+        &hub,
+        "?after=latest&follow=true&kinds=notice,operation&client=d1",
+        "",
+    )
+    .await;
 
     hub.ingest(&device, message(r#"{"t":1}"#)).await;
 
@@ -219,4 +232,75 @@ async fn what_cannot_be_asked_for_is_refused() {
         let reply = hub.control(&format!("GET timeline{query}"), "").await;
         assert_eq!(reply.status, 400, "{query}: {reply:?}");
     }
+}
+
+#[tokio::test]
+async fn requests_are_taken_down_but_not_the_dashboards() {
+    let hub = TestHub::new();
+    let reply = hub
+        .control("PUT timeline/recording", r#"{"wire":true}"#)
+        .await;
+    assert_eq!(reply.status, 200);
+    hub.create("d1").await;
+    hub.control("GET hub/devices/d1", "").await;
+    hub.owner("GET /devices/nobody", "").await;
+    hub.control("PUT timeline/recording", r#"{"wire":false}"#)
+        .await;
+    hub.owner("GET /devices/d1", "").await;
+
+    let told = lines(&hub, "?kinds=wire&after=0&hex=4").await;
+    let of_one = lines(&hub, "?kinds=wire&after=0&client=d1").await;
+
+    let summaries: Vec<_> = told
+        .iter()
+        .map(|line| {
+            line["summary"]
+                .as_str()
+                .unwrap()
+                .split(" · ")
+                .next()
+                .unwrap()
+        })
+        .collect();
+    assert_eq!(
+        summaries,
+        [
+            "PUT /devices/d1?api-version=2021-04-12",
+            "200 OK to PUT /devices/d1?api-version=2021-04-12",
+            "GET /devices/nobody?api-version=2021-04-12",
+            "404 Not Found to GET /devices/nobody?api-version=2021-04-12",
+        ]
+    );
+    assert_eq!(told[0]["packet"]["body"], json!({}));
+    assert_eq!(
+        told[0]["packet"]["headers"]["authorization"]["policy"],
+        "iothubowner"
+    );
+    assert_eq!(told[0]["hex"], "50555420");
+    assert_eq!(told[1]["client"], "d1");
+    assert_eq!(told[1]["packet"]["body"]["deviceId"], "d1");
+    assert_eq!(of_one.len(), 2);
+    assert_eq!(
+        hub.control("GET timeline/recording", "").await.json(),
+        json!({"wire": false})
+    );
+}
+
+#[tokio::test]
+async fn the_wire_is_a_file_for_wireshark() {
+    let hub = TestHub::new();
+    hub.control("PUT timeline/recording", r#"{"wire":true}"#)
+        .await;
+    hub.create("d1").await;
+
+    let (mut client, _) = open(&hub, "?format=pcapng", "Connection: close\r\n").await;
+    let file = client.rest().await;
+    let other = hub.control("GET timeline?format=pcap", "").await;
+
+    // Behind the size of the first chunk.
+    let begin = file.iter().position(|&byte| byte == b'\n').unwrap() + 1;
+    assert_eq!(&file[begin..begin + 4], b"\n\r\r\n");
+    let request = b"PUT /devices/d1?api-version";
+    assert!(file.windows(request.len()).any(|window| window == request));
+    assert_eq!(other.status, 400);
 }

@@ -7,4 +7,8 @@ mod client;
 mod connect;
 mod modules;
 mod throttles;
+mod timeline;
 mod traffic;
+
+#[path = "../support/watcher.rs"]
+mod watcher;

@@ -88,6 +88,10 @@ pub(super) fn router(handle: HubHandle, info: Arc<Info>) -> Router {
         .route("/seed", post(seed::seed))
         .route("/events", get(events::read))
         .route("/timeline", get(timeline::read))
+        .route(
+            "/timeline/recording",
+            get(timeline::recording).put(timeline::record),
+        )
         .route("/connections", get(connections::list))
         .route(
             "/connections/{device}",

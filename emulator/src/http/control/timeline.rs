@@ -1,35 +1,38 @@
-//! `GET /_emulator/timeline`: what happens in the hub, as JSON lines or server-sent events.
+//! `GET /_emulator/timeline`: what happens in the hub and on the wire, as JSON lines, server-sent
+//! events, or a file for Wireshark; and whether it is kept while nobody looks.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::{Query, Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use iothub_protocol::Error;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{Control, Shutdown, client_id};
+use super::{Control, Shutdown, client_id, object_of};
 use crate::clock;
 use crate::handle::HubHandle;
-use crate::http::answer;
-use crate::timeline::{Entry, From, Reader, Viewer, Wish};
+use crate::http::{answer, body};
+use crate::timeline::{From, PcapNg, Reader, Seen, Viewer, What, Wish};
 
-/// How many entries a reader gets that does not say where to begin.
+/// How many lines a reader gets that does not say where to begin, and bytes of them.
 const NEWEST: usize = 10_000;
+const NEWEST_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes after which a piece of the stream is handed on; the next one is made when the peer has
 /// taken it, so that a slow reader costs no more than this.
 const PIECE: usize = 64 * 1024;
 /// Entries that are taken at a time.
 const CHUNK: usize = 64;
+/// Bytes of a packet that can be asked for.
+const MOST_HEX: usize = 64 * 1024;
 /// Long enough for what happens in quick succession to come together, and too short for a person to
 /// notice.
 const GATHER: Duration = Duration::from_millis(20);
@@ -40,22 +43,59 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 pub(super) struct Asked {
     /// Only this device and its modules, or this module: `d1`, `d1/m1`.
     client: Option<String>,
-    /// `notice`, `operation`, with commas; both.
+    /// `notice`, `refusal`, `operation`, `wire`, with commas.
     kinds: Option<String>,
     /// Only notices of these names, with commas.
     events: Option<String>,
     /// A place, or `latest`.
     after: Option<String>,
-    /// At most so many entries of those that are there.
+    /// At most so many lines of what is there; behind a place, so many entries in all.
     max: Option<usize>,
     /// Go on with what happens then.
     follow: Option<bool>,
+    /// So many bytes of each packet in hexadecimal.
+    hex: Option<usize>,
+    /// `json` or `pcapng`.
+    format: Option<String>,
 }
 
-/// `GET /_emulator/timeline[?client=ID][&kinds=…][&events=…][&after=SEQ|latest][&max=N][&follow=true]`
+/// How a timeline is written.
+enum Format {
+    /// One JSON document a line.
+    Lines,
+    /// Server-sent events; the id of each is its place.
+    ServerSent,
+    /// Packets.
+    PcapNg(PcapNg),
+}
+
+/// `GET /_emulator/timeline/recording`
+pub(super) async fn recording(State(control): State<Control>) -> Response {
+    answer::value(&json!({"wire": control.handle.timeline().is_recording()}))
+}
+
+/// `PUT /_emulator/timeline/recording` with `{"wire":true|false}`
+pub(super) async fn record(State(control): State<Control>, request: Request) -> Response {
+    let result = match object_of(request, body::ENTITY).await {
+        Ok(asked) => match asked.get("wire").and_then(Value::as_bool) {
+            Some(on) => {
+                control.handle.timeline().record(on);
+                Ok(answer::value(&json!({"wire": on})))
+            }
+            None => Err(Error::argument_invalid(
+                "expected {\"wire\": true} or false",
+            )),
+        },
+        Err(error) => Err(error),
+    };
+    control.answer(result)
+}
+
+/// `GET /_emulator/timeline[?client=ID][&kinds=…][&events=…][&after=SEQ|latest][&max=N][&follow=true]
+/// [&hex=N][&format=json|pcapng]`
 ///
-/// Without `after`: the newest 10,000, or the newest `max`. A reader of server-sent events follows,
-/// and goes on at its `Last-Event-ID`. What has gone before it could be read is told as
+/// Without `after`: the newest 10,000 lines, or the newest `max`. A reader of server-sent events
+/// follows, and goes on at its `Last-Event-ID`. What has gone before it could be read is told as
 /// `{"missed":N}`, in server-sent events as an event `missed`.
 pub(super) async fn read(
     State(control): State<Control>,
@@ -76,8 +116,20 @@ async fn open(
     asked: Asked,
     shutdown: CancellationToken,
 ) -> Result<Response, Error> {
-    let server_sent = answer::wants_events(headers);
-    let mut wish = Wish::kinds(asked.kinds.as_deref().unwrap_or("notice,operation"))?;
+    let format = match asked.format.as_deref() {
+        Some("pcapng") => Format::PcapNg(PcapNg::new()),
+        None | Some("json") if answer::wants_events(headers) => Format::ServerSent,
+        None | Some("json") => Format::Lines,
+        Some(other) => {
+            let detail = format!("format: {other:?}, expected json or pcapng");
+            return Err(Error::argument_invalid(detail));
+        }
+    };
+    let usual = match format {
+        Format::PcapNg(_) => "wire",
+        Format::Lines | Format::ServerSent => "notice,refusal",
+    };
+    let mut wish = Wish::kinds(asked.kinds.as_deref().unwrap_or(usual))?;
     if let Some(client) = &asked.client {
         wish = wish.about(client_id(client)?);
     }
@@ -93,30 +145,26 @@ async fn open(
             Error::argument_invalid(format!("after: {place:?}, expected a number or latest"))
         })?),
     };
-    let mut reader = Reader::new(handle.timeline().clone(), wish, from);
-    let ready = match after {
-        None => reader.newest(asked.max.unwrap_or(NEWEST).min(NEWEST)).await,
-        Some(_) => VecDeque::new(),
-    };
-    let feed = Feed {
-        reader,
-        ready,
-        viewer: Viewer::new(),
-        server_sent,
-        left: match after {
-            None => usize::MAX,
-            Some(_) => asked.max.unwrap_or(usize::MAX),
-        },
-        follow: asked.follow.unwrap_or(server_sent),
+    let kind = HeaderValue::from_static(format.content_type());
+    let is_pcap = matches!(format, Format::PcapNg(_));
+    let follows = matches!(format, Format::ServerSent);
+    let mut feed = Feed {
+        reader: Reader::new(handle.timeline().clone(), wish.clone(), from),
+        ready: VecDeque::new(),
+        viewer: Viewer::new(wish, asked.hex.unwrap_or_default().min(MOST_HEX)),
+        format,
+        left: usize::MAX,
+        follow: asked.follow.unwrap_or(follows),
         shutdown,
     };
+    if after.is_some() {
+        feed.left = asked.max.unwrap_or(usize::MAX);
+    } else if !is_pcap {
+        feed.catch_up(asked.max.unwrap_or(NEWEST).min(NEWEST)).await;
+    }
     let mut response = Response::new(Body::from_stream(feed.into_stream()));
-    let kind = match server_sent {
-        true => "text/event-stream",
-        false => "application/x-ndjson",
-    };
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CONTENT_TYPE, kind);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
@@ -124,16 +172,42 @@ async fn open(
 /// What is left to be written of an answer.
 struct Feed {
     reader: Reader,
-    /// Entries that have been read already.
-    ready: VecDeque<Arc<Entry>>,
+    /// What was there at the beginning, written already.
+    ready: VecDeque<Vec<u8>>,
     viewer: Viewer,
-    server_sent: bool,
+    format: Format,
     left: usize,
     follow: bool,
     shutdown: CancellationToken,
 }
 
 impl Feed {
+    /// Writes the newest lines of what is there. Goes through it all, so the other tasks get their
+    /// turns in between.
+    async fn catch_up(&mut self, count: usize) {
+        let (mut bytes, mut seen) = (0, Vec::new());
+        let end = self.reader.newest_place();
+        while self.reader.place() < end {
+            for entry in self.reader.take(CHUNK).entries {
+                self.viewer.look(entry, &mut seen);
+            }
+            for seen in seen.drain(..) {
+                let (server_sent, id) = (self.is_server_sent(), seen.entry.seq);
+                let ready = &mut self.ready;
+                self.viewer.show(&seen, &mut |line| {
+                    let mut piece = Vec::new();
+                    write(&mut piece, server_sent, Some(id), &line);
+                    bytes += piece.len();
+                    ready.push_back(piece);
+                });
+            }
+            while self.ready.len() > count || bytes > NEWEST_BYTES {
+                bytes -= self.ready.pop_front().map_or(bytes, |piece| piece.len());
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     fn into_stream(self) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'static {
         stream::unfold(self, |mut feed| async {
             let piece = feed.next_piece().await?;
@@ -169,32 +243,70 @@ impl Feed {
 
     fn render_piece(&mut self) -> Vec<u8> {
         let mut piece = Vec::new();
+        if let Format::PcapNg(file) = &mut self.format {
+            file.begin(&mut piece);
+        }
+        while piece.len() < PIECE
+            && let Some(ready) = self.ready.pop_front()
+        {
+            piece.extend_from_slice(&ready);
+        }
+        let mut seen = Vec::new();
         while piece.len() < PIECE && self.left > 0 {
-            if self.ready.is_empty() {
-                let batch = self.reader.take(CHUNK.min(self.left));
-                if batch.missed > 0 {
-                    self.write_missed(&mut piece, batch.missed);
-                }
-                self.ready.extend(batch.entries);
+            let batch = self.reader.take(CHUNK.min(self.left));
+            if batch.missed > 0 {
+                self.write_missed(&mut piece, batch.missed);
             }
-            let Some(entry) = self.ready.pop_front() else {
+            if batch.entries.is_empty() {
                 break;
-            };
-            self.left -= 1;
-            let server_sent = self.server_sent;
-            self.viewer.show(&entry, &mut |line| {
-                write(&mut piece, server_sent, Some(entry.seq), &line);
-            });
+            }
+            self.left -= batch.entries.len();
+            for entry in batch.entries {
+                self.viewer.look(entry, &mut seen);
+            }
+            for seen in seen.drain(..) {
+                self.write_seen(&mut piece, &seen);
+            }
         }
         piece
     }
 
+    fn write_seen(&mut self, piece: &mut Vec<u8>, seen: &Seen) {
+        let server_sent = self.is_server_sent();
+        if let Format::PcapNg(file) = &mut self.format {
+            if let What::Exchange(exchange) = &seen.entry.what {
+                file.write(seen.entry.at, exchange, piece);
+            }
+            return;
+        }
+        self.viewer.show(seen, &mut |line| {
+            write(piece, server_sent, Some(seen.entry.seq), &line);
+        });
+    }
+
     fn write_missed(&self, piece: &mut Vec<u8>, count: u64) {
-        if self.server_sent {
-            piece.extend_from_slice(b"event: missed\n");
-            write(piece, true, None, &serde_json::json!({"count": count}));
-        } else {
-            write(piece, false, None, &serde_json::json!({"missed": count}));
+        match &self.format {
+            Format::Lines => write(piece, false, None, &json!({"missed": count})),
+            Format::ServerSent => {
+                piece.extend_from_slice(b"event: missed\n");
+                write(piece, true, None, &json!({"count": count}));
+            }
+            // The packets' numbers tell.
+            Format::PcapNg(_) => {}
+        }
+    }
+
+    fn is_server_sent(&self) -> bool {
+        matches!(self.format, Format::ServerSent)
+    }
+}
+
+impl Format {
+    fn content_type(&self) -> &'static str {
+        match self {
+            Self::Lines => "application/x-ndjson",
+            Self::ServerSent => "text/event-stream",
+            Self::PcapNg(_) => "application/x-pcapng",
         }
     }
 }

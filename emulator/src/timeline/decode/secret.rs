@@ -1,0 +1,87 @@
+//! Credentials, so that a person sees what they say and nobody can copy them from a screen.
+
+use iothub_protocol::sas::SasToken;
+use serde_json::{Value, json};
+
+/// Characters of a signature or key that are shown.
+const SHOWN: usize = 6;
+/// What stands before a secret in texts that hold one.
+const BEFORE: [&str; 3] = ["sig=", "SharedAccessKey=", "AccountKey="];
+
+/// A credential: what a token says, or that it is something else.
+pub(super) fn credential(text: &str) -> Value {
+    match SasToken::parse(text) {
+        Ok(token) => json!({
+            "resource": token.resource(),
+            "policy": token.policy(),
+            "expires": token.expiry().to_iso_seconds(),
+            "token": shown(text),
+        }),
+        Err(error) => json!({"text": shown(text), "not_a_token": error.to_string()}),
+    }
+}
+
+/// What a line says of a credential.
+pub(super) fn in_brief(text: &str) -> String {
+    match SasToken::parse(text) {
+        Ok(token) => format!("SAS token until {}", token.expiry().to_iso_seconds()),
+        Err(_) => "a password that is no SAS token".into(),
+    }
+}
+
+/// The text without most of the secrets in it.
+pub(super) fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    loop {
+        let found = BEFORE
+            .iter()
+            .filter_map(|before| Some((find_ignoring_case(rest, before)?, before.len())))
+            .min();
+        let Some((at, length)) = found else {
+            shown.push_str(rest);
+            return shown;
+        };
+        let (before, secret) = rest.split_at(at + length);
+        shown.push_str(before);
+        let end = secret
+            .find(['&', ';', ' ', '"', '\r', '\n'])
+            .unwrap_or(secret.len());
+        let visible = secret
+            .char_indices()
+            .nth(SHOWN)
+            .map_or(secret.len(), |(at, _)| at);
+        if visible < end {
+            shown.push_str(&secret[..visible]);
+            shown.push('…');
+        } else {
+            shown.push_str(&secret[..end]);
+        }
+        rest = &secret[end..];
+    }
+}
+
+fn find_ignoring_case(text: &str, wanted: &str) -> Option<usize> {
+    let (text, wanted) = (text.as_bytes(), wanted.as_bytes());
+    text.windows(wanted.len())
+        .position(|window| window.eq_ignore_ascii_case(wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_shortened_wherever_they_stand() {
+        let check = |text: &str, wanted: &str| assert_eq!(shown(text), wanted);
+
+        check("sr=h&sig=0123456789&se=1", "sr=h&sig=012345…&se=1");
+        check(
+            "HostName=h;SharedAccessKey=0123456789",
+            "HostName=h;SharedAccessKey=012345…",
+        );
+        check("?sig=short", "?sig=short");
+        check("sig=äöüäöüäöü&SIG=x", "sig=äöüäöü…&SIG=x");
+        check("nothing", "nothing");
+    }
+}
