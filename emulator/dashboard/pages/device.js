@@ -119,7 +119,11 @@ export async function mount(root, params) {
 
   function take(entry, isPast = false) {
     // What is about a device is also about its modules.
-    if (entry.client !== client.name) return;
+    if (entry.client !== client.name) {
+      if (!isPast) opened.get('modules')?.below(entry);
+      return;
+    }
+    if (entry.kind === 'operation' && !entry.refusal) return;
     entries.push(entry);
     if (entries.length > ENTRIES) entries.splice(0, ENTRIES / 4);
     for (const tab of opened.values()) tab.notice?.(entry, isPast);

@@ -56,5 +56,13 @@ export function modulesTab(page) {
 
   read();
   const tick = setInterval(() => { if (!document.hidden && node.isConnected) read(); }, 5000);
-  return { node, read, close: () => clearInterval(tick) };
+  return {
+    node,
+    read,
+    close: () => clearInterval(tick),
+    /** Something happened to a module. */
+    below({ event }) {
+      if (['connected', 'disconnected', 'identityChanged'].includes(event)) page.soon(read);
+    },
+  };
 }

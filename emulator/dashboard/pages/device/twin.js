@@ -22,7 +22,7 @@ export function twinTab(page) {
   const path = `/twins${page.client.path}`;
   const told = h('div', { class: 'dv-told', role: 'status' });
   const summary = h('span', { class: 'muted' });
-  const history = h('ol', { class: 'dv-changes' });
+  const history = h('ol', { class: 'dv-changes', tabIndex: 0, 'aria-label': 'Changes, the latest first' });
   const changes = [];
   const past = {};
   let twin;
