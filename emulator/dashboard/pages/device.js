@@ -123,14 +123,13 @@ export async function mount(root, params) {
       if (!isPast) opened.get('modules')?.below(entry);
       return;
     }
-    if (entry.kind === 'operation' && !entry.refusal) return;
     entries.push(entry);
     if (entries.length > ENTRIES) entries.splice(0, ENTRIES / 4);
     for (const tab of opened.values()) tab.notice?.(entry, isPast);
     if (!isPast && OF_THE_IDENTITY.includes(entry.event)) page.soon(page.refresh);
   }
 
-  const what = `/timeline?client=${encodeURIComponent(client.name)}&kinds=notice,operation&events=${EVENTS}`;
+  const what = `/timeline?client=${encodeURIComponent(client.name)}&kinds=notice,refusal&events=${EVENTS}`;
   const past = await lines(`${what}&max=${ENTRIES / 2}`);
   for (const entry of past) take(entry, true);
   const live = stream((last) => `${what}&after=${last ?? past.at(-1)?.seq ?? 'latest'}`, {
