@@ -35,7 +35,13 @@ async function route() {
     if (here) link.setAttribute('aria-current', 'page');
     else link.removeAttribute('aria-current');
   }
-  replace(main, root);
+  // A heading, until the page has its own.
+  const waiting = h('h1', { class: 'waiting' }, 'Loading…');
+  replace(main, waiting, root);
+  new MutationObserver((_, observer) => {
+    observer.disconnect();
+    waiting.remove();
+  }).observe(root, { childList: true });
   let title = 'Not found';
   try {
     if (!known) throw new Error(`There is no page “${page}”.`);

@@ -113,7 +113,7 @@ function rates() {
       h('td', { class: 'num' }, latency(known.get(name)?.p50_us)), h('td', { class: 'num' }, latency(known.get(name)?.p99_us)))));
   }
 
-  const table = h('div', { class: 'table-wrap', tabIndex: 0, role: 'region', 'aria-label': 'Operations' }, h('table', null,
+  const table = h('div', { class: 'table-wrap', tabIndex: 0, role: 'group', 'aria-label': 'Operations and their latency' }, h('table', null,
     h('thead', null, h('tr', null, ['Operation', 'Calls', 'Refused', 'Half below', '99 % below'].map((name, index) => h('th', { scope: 'col', class: index ? 'num' : '' }, name)))), operations));
   const node = h('div', { class: 'stack' }, figures,
     h('div', { class: 'grid wide' }, card('Telemetry', flow, telemetry), card('Methods, twins, messages', null, calls),
@@ -242,7 +242,7 @@ async function showNotEmulated(node) {
   if (!counted) return;
   const rows = Object.entries(counted).sort(([, a], [, b]) => b - a);
   replace(node, rows.length === 0 ? h('p', { class: 'muted' }, 'Nothing so far.')
-    : h('div', { class: 'table-wrap' }, h('table', null, h('thead', null, h('tr', null, h('th', { scope: 'col' }, 'What'), h('th', { scope: 'col', class: 'num' }, 'Times'))),
+    : h('div', { class: 'table-wrap', tabIndex: 0, role: 'group', 'aria-label': 'What was asked for' }, h('table', null, h('thead', null, h('tr', null, h('th', { scope: 'col' }, 'What'), h('th', { scope: 'col', class: 'num' }, 'Times'))),
       h('tbody', null, rows.map(([what, count]) => h('tr', null, h('td', { class: 'mono' }, what), h('td', { class: 'num' }, number(count))))))));
 }
 
@@ -255,7 +255,7 @@ async function showThrottles(node) {
     h('div', { class: 'quota' }, h('label', null, `${number(quota.used)} of ${number(quota.limit)} messages today `,
       h('meter', { min: 0, max: quota.limit, value: quota.used, high: quota.limit * 0.9 })),
     h('span', { class: 'muted' }, `${Math.round((quota.used / quota.limit) * PERCENT)} % · starts anew ${dateTime(quota.resets)}, in ${duration(Date.parse(quota.resets) - Date.parse(state.time))}`)),
-    h('div', { class: 'table-wrap' }, h('table', null,
+    h('div', { class: 'table-wrap', tabIndex: 0, role: 'group', 'aria-label': 'Each throttle' }, h('table', null,
       h('thead', null, h('tr', null, ['Throttle', 'A minute', 'Available', 'Waiting', 'Delayed', 'Refused'].map((name, index) => h('th', { scope: 'col', class: index ? 'num' : '' }, name)))),
       h('tbody', null, throttles.map((one) => h('tr', null, h('td', null, one.name),
         [one.perMinute, Math.floor(one.available), one.waiting, one.delayed].map((value) => h('td', { class: 'num' }, number(value))),
