@@ -1,6 +1,10 @@
 //! The one narrow door to the hub: fault gate, lock, commit, release, record.
 
+mod calls;
+mod observers;
 mod readers;
+mod sessions;
+mod time;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -8,27 +12,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use bytes::Bytes;
 use iothub_hub::{
-    CallId, Change, ConnectRequest, Connected, Cx, Decision, Effect, End, Entropy, Event, Hub,
-    Notice, Outcome, PartitionId, Principal, QuotaMeter, ReaderId, SessionId, ThrottleMeter, Tier,
+    CallId, Cx, Decision, Effect, Entropy, Event, Hub, Outcome, PartitionId, QuotaMeter, ReaderId,
+    SessionId, ThrottleMeter, Tier,
 };
-use iothub_protocol::method::{MethodRequest, MethodResponse};
-use iothub_protocol::{ClientId, Clock, Error, ErrorCode, Timestamp};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use iothub_protocol::method::MethodResponse;
+use iothub_protocol::{Clock, Error, ErrorCode, Timestamp};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::activity::{Activity, Operation, OperationKind, Record};
+use crate::activity::{Activity, Operation, Record};
 use crate::blobs::{BlobSettings, Blobs};
 use crate::clock::{HubClock, Stopwatch};
 use crate::faults::FaultPlan;
 use crate::mailbox::{Mailbox, Step};
 use crate::routes::{Failures, Sink};
 use crate::store::{Store, StoreError, Ticket};
-use crate::throttling::{Load, Quota};
+use crate::throttling::Quota;
 use crate::timeline::{Interest, Timeline, What};
 
+pub use observers::Observation;
+use observers::observations;
 use readers::ReaderSignal;
 pub use readers::{EventReader, PartitionState};
+pub use sessions::Presence;
 
 /// The hub with everything that surrounds it. Cheap to clone.
 #[derive(Clone)]
@@ -95,32 +101,6 @@ struct Progress {
     durable: Ticket,
     /// Whether no further one ever will.
     ended: bool,
-}
-
-/// What an observer is told, after it has been stored. Best effort.
-#[derive(Clone, Debug)]
-pub enum Observation {
-    /// Events were appended.
-    Events(Arc<[Event]>),
-    /// Something else happened.
-    Notice(Notice),
-}
-
-/// A connection's presence in the hub.
-#[derive(Debug)]
-pub struct Presence {
-    /// What the hub answered.
-    pub connected: Connected,
-    /// Where the hub puts what is for the connection.
-    pub mailbox: Arc<Mailbox>,
-}
-
-/// Cancels a call when its caller goes away.
-struct CallGuard<'a> {
-    handle: &'a HubHandle,
-    operation: Operation<'a>,
-    took: Stopwatch,
-    id: Option<CallId>,
 }
 
 impl HubHandle {
@@ -228,140 +208,6 @@ impl HubHandle {
             Ok((reply, _)) => rest(reply).await,
             Err(refused) => Err(refused),
         };
-        self.record(operation, took, result.as_ref().err());
-        result
-    }
-
-    /// Lets a client in; the mailbox is there before the first delivery. `authenticate` runs under
-    /// the same lock as the connect.
-    pub async fn connect(
-        &self,
-        client: &ClientId,
-        authenticate: impl FnOnce(&Hub, Timestamp) -> Result<ConnectRequest, Error>,
-    ) -> Result<(Presence, Step), Error> {
-        self.connect_to(client, Mailbox::default(), authenticate)
-            .await
-    }
-
-    /// As [`HubHandle::connect`], for a connection that carries several clients: each one's mailbox
-    /// rings the same bell.
-    pub async fn connect_waking(
-        &self,
-        client: &ClientId,
-        bell: Arc<Notify>,
-        authenticate: impl FnOnce(&Hub, Timestamp) -> Result<ConnectRequest, Error>,
-    ) -> Result<(Presence, Step), Error> {
-        self.connect_to(client, Mailbox::waking(bell), authenticate)
-            .await
-    }
-
-    async fn connect_to(
-        &self,
-        client: &ClientId,
-        mailbox: Mailbox,
-        authenticate: impl FnOnce(&Hub, Timestamp) -> Result<ConnectRequest, Error>,
-    ) -> Result<(Presence, Step), Error> {
-        self.perform(OperationKind::Connect.on(client), |core, cx| {
-            let request = authenticate(&core.hub, cx.now())?;
-            let connected = core.hub.connect(cx, request)?;
-            let mailbox = Arc::new(mailbox);
-            core.mailboxes.insert(connected.session, mailbox.clone());
-            Ok(Presence { connected, mailbox })
-        })
-        .await
-    }
-
-    /// Ends a session whose connection is over.
-    pub fn disconnect(&self, session: SessionId, client: &ClientId, end: End) {
-        self.disconnect_because(session, client, end, None);
-    }
-
-    /// As [`HubHandle::disconnect`], and says for people why the connection is over.
-    pub fn disconnect_because(
-        &self,
-        session: SessionId,
-        client: &ClientId,
-        end: End,
-        why: Option<&str>,
-    ) {
-        let took = Stopwatch::start();
-        let result = self.apply(|core, cx| {
-            core.parting = why.map(Into::into);
-            core.hub.disconnect(cx, session, end);
-            core.mailboxes.remove(&session);
-            Ok(())
-        });
-        let operation = OperationKind::Disconnect.on(client);
-        self.record(operation, took, result.as_ref().err());
-    }
-
-    /// Calls a method and waits for its end. When the future is dropped, the call is cancelled.
-    ///
-    /// `authenticate` runs under the same lock as the call.
-    pub async fn invoke_method(
-        &self,
-        client: &ClientId,
-        request: MethodRequest,
-        authenticate: impl FnOnce(&mut Hub, Timestamp) -> Result<Principal, Error>,
-    ) -> Result<MethodResponse, Error> {
-        let operation = OperationKind::InvokeMethod.on(client);
-        self.invoke(operation, client, request, authenticate).await
-    }
-
-    /// As [`HubHandle::invoke_method`], for the command of a digital twin, which a device takes for
-    /// a method.
-    pub async fn invoke_command(
-        &self,
-        client: &ClientId,
-        request: MethodRequest,
-        authenticate: impl FnOnce(&mut Hub, Timestamp) -> Result<Principal, Error>,
-    ) -> Result<MethodResponse, Error> {
-        let operation = OperationKind::InvokeCommand.on(client);
-        self.invoke(operation, client, request, authenticate).await
-    }
-
-    async fn invoke(
-        &self,
-        operation: Operation<'_>,
-        client: &ClientId,
-        request: MethodRequest,
-        authenticate: impl FnOnce(&mut Hub, Timestamp) -> Result<Principal, Error>,
-    ) -> Result<MethodResponse, Error> {
-        let size = request.payload.as_ref().map_or(0, Bytes::len);
-        let operation = match self.message_size() {
-            None => operation,
-            Some(unit) => operation.weighing(Load::of_method(unit, size)),
-        };
-        let took = Stopwatch::start();
-        let sent = self
-            .attempt(operation, |core, cx| {
-                let caller = authenticate(&mut core.hub, cx.now())?;
-                let id = core.hub.invoke_method(cx, &caller, client, request)?;
-                let (sender, receiver) = oneshot::channel();
-                core.callers.insert(id, sender);
-                Ok((receiver, id))
-            })
-            .await;
-        let (answer, id) = match sent {
-            Ok((sent, _)) => sent,
-            Err(refused) => {
-                self.record(operation, took, Some(&refused));
-                return Err(refused);
-            }
-        };
-        let mut guard = CallGuard {
-            handle: self,
-            operation,
-            took,
-            id: Some(id),
-        };
-        let result = answer.await.unwrap_or_else(|_| {
-            Err(Error::new(
-                ErrorCode::ServiceUnavailable,
-                "the hub is stopping",
-            ))
-        });
-        guard.id = None;
         self.record(operation, took, result.as_ref().err());
         result
     }
@@ -475,62 +321,6 @@ impl HubHandle {
         self.lock().broken.clone()
     }
 
-    /// Tells what happens from now on. What does not fit into `capacity` is dropped and counted.
-    pub fn observe(&self, capacity: usize) -> mpsc::Receiver<Observation> {
-        let (sender, receiver) = mpsc::channel(capacity);
-        self.lock().observers.push(sender);
-        self.inner.observed.store(true, Ordering::Relaxed);
-        receiver
-    }
-
-    /// How many observe, and how many observations were dropped because they were slow.
-    pub fn observers(&self) -> (u64, u64) {
-        let core = self.lock();
-        let open = core.observers.iter().filter(|it| !it.is_closed());
-        (open.count() as u64, core.dropped_observations)
-    }
-
-    /// How many observations were dropped because an observer was slow.
-    pub fn dropped_observations(&self) -> u64 {
-        self.lock().dropped_observations
-    }
-
-    /// Moves the time forward. Deadlines on the way fall due in order, and each one settles,
-    /// deliveries written, before the next.
-    pub async fn advance(&self, by: Duration) {
-        let clock = self.clock().clone();
-        let target = clock.now() + by;
-        while let Some(next) = self
-            .inspect(Hub::next_deadline)
-            .filter(|&next| next <= target)
-        {
-            clock.advance_to(next);
-            if !self.fire_due() {
-                break;
-            }
-            self.settle().await;
-        }
-        clock.advance_to(target);
-        self.settle().await;
-    }
-
-    /// Waits until every delivery has been taken, for a bounded number of turns: a peer that does
-    /// not read cannot hold the time.
-    async fn settle(&self) {
-        const TURNS: usize = 64;
-        for _ in 0..TURNS {
-            tokio::task::yield_now().await;
-            let settled = self
-                .lock()
-                .mailboxes
-                .values()
-                .all(|mailbox| mailbox.is_empty());
-            if settled {
-                break;
-            }
-        }
-    }
-
     /// Says where endpoints of routes are that are files; without it there can be none. With
     /// `every_write_synced` a message is written once the disk has it.
     pub fn set_routes_folder(&self, path: PathBuf, every_write_synced: bool) {
@@ -551,48 +341,6 @@ impl HubHandle {
     /// Writes what is routed to files; one task per hub runs this until it is cancelled.
     pub async fn run_routes(&self) {
         self.inner.routes.run().await;
-    }
-
-    /// Sleeps from deadline to deadline; one task per hub runs this until it is cancelled.
-    pub async fn run_alarm(&self) {
-        let mut next = self.inner.alarm.subscribe();
-        loop {
-            let deadline = *next.borrow_and_update();
-            tokio::select! {
-                () = self.sleep_until(deadline), if deadline.is_some() => {
-                    if !self.fire_due() {
-                        return;
-                    }
-                    // What is done in parts leaves room for others in between.
-                    if self.inspect(Hub::next_deadline).is_some_and(|next| next <= self.clock().now()) {
-                        crate::clock::pause().await;
-                    }
-                }
-                changed = next.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    async fn sleep_until(&self, deadline: Option<Timestamp>) {
-        if let Some(deadline) = deadline {
-            self.inner.clock.sleep_until(deadline).await;
-        }
-    }
-
-    /// Does what is due; `false` when the hub has stopped.
-    fn fire_due(&self) -> bool {
-        let result = self.apply(|core, cx| {
-            core.hub.fire_due(cx);
-            Ok(())
-        });
-        if let Err(error) = &result {
-            tracing::debug!(%error, "deadlines do not fire any more");
-        }
-        result.is_ok()
     }
 
     /// Makes everything durable; the last call.
@@ -865,17 +613,6 @@ impl HubHandle {
         }
     }
 
-    fn cancel_call(&self, id: CallId) {
-        self.lock().callers.remove(&id);
-        let result = self.apply(|core, _| {
-            core.hub.cancel_call(id);
-            Ok(())
-        });
-        if let Err(error) = result {
-            tracing::debug!(%error, "a call was not cancelled");
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, Core> {
         self.inner
             .core
@@ -902,22 +639,6 @@ impl Core {
         self.end_all_readers(&error);
         error
     }
-
-    fn tell_observers(&mut self, observations: Vec<Observation>) {
-        for observation in observations {
-            let mut dropped = 0;
-            self.observers
-                .retain(|observer| match observer.try_send(observation.clone()) {
-                    Ok(()) => true,
-                    Err(mpsc::error::TrySendError::Full(_)) => {
-                        dropped += 1;
-                        true
-                    }
-                    Err(mpsc::error::TrySendError::Closed(_)) => false,
-                });
-            self.dropped_observations += dropped;
-        }
-    }
 }
 
 /// One operation, charged to the day's messages when it went through.
@@ -939,38 +660,6 @@ fn metered<R>(
             let reply = f(core, cx)?;
             core.hub.charge_quota(cx, messages);
             Ok(reply)
-        }
-    }
-}
-
-/// What observers are told of an operation.
-fn observations(changes: &[Change], notices: &[Notice]) -> Vec<Observation> {
-    let events = changes.iter().filter_map(|change| match change {
-        Change::AppendEvents(events) => Some(Observation::Events(events.as_slice().into())),
-        Change::PutIdentity(_)
-        | Change::DeleteIdentity(_)
-        | Change::PutTwin(_)
-        | Change::PutSubscriptions(..)
-        | Change::DeleteSubscriptions(_)
-        | Change::PutPartitionHead(..)
-        | Change::PutC2d(_)
-        | Change::DeleteC2d(..)
-        | Change::PutDocument(_)
-        | Change::DeleteDocument(..)
-        | Change::PutEntropy(_)
-        | Change::Reset => None,
-    });
-    events
-        .chain(notices.iter().cloned().map(Observation::Notice))
-        .collect()
-}
-
-impl Drop for CallGuard<'_> {
-    fn drop(&mut self) {
-        if let Some(id) = self.id {
-            self.handle.cancel_call(id);
-            let gone = Error::new(ErrorCode::RequestCanceled, "the caller has gone away");
-            self.handle.record(self.operation, self.took, Some(&gone));
         }
     }
 }
