@@ -30,6 +30,7 @@
 //! ```
 
 mod amqp;
+mod auth_doctor;
 mod builder;
 mod c2d;
 mod certificates;
@@ -58,6 +59,7 @@ mod twins;
 mod upload;
 
 pub use amqp::RetryPolicy;
+pub use auth_doctor::EmulatorAuthDoctor;
 pub use builder::{Backend, BackendBuilder, EmulatorAddress, emulator_info, emulator_time};
 pub use c2d::{Ack, C2d, C2dMessage};
 pub use certificates::EmulatorCertificates;

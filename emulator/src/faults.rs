@@ -65,15 +65,23 @@ pub struct FaultPlan {
     rules: Mutex<Vec<ArmedFault>>,
 }
 
+/// Rules at a time; each operation passes them all.
+const MOST_RULES: usize = 1000;
+
 impl FaultPlan {
-    /// Adds a rule.
-    pub fn arm(&self, rule: FaultRule) {
-        self.lock().push(ArmedFault {
+    /// Adds a rule; `false` when there are too many already.
+    pub fn arm(&self, rule: FaultRule) -> bool {
+        let mut rules = self.lock();
+        if rules.len() >= MOST_RULES {
+            return false;
+        }
+        rules.push(ArmedFault {
             rule,
             seen: 0,
             fired: 0,
         });
         self.any.store(true, Ordering::SeqCst);
+        true
     }
 
     /// Removes every rule.

@@ -11,6 +11,7 @@ pub mod certificates;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod doctor;
 pub mod emulator;
 pub mod faults;
 pub mod handle;

@@ -355,6 +355,10 @@ impl Authorities {
         }
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Authority>> {
+        self.by_name.values()
+    }
+
     fn put(&mut self, authority: Arc<Authority>) {
         self.by_name.insert(authority.name.clone(), authority);
     }

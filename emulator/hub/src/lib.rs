@@ -7,6 +7,7 @@
 //! protocol.
 
 mod access;
+mod access_snapshot;
 mod audience;
 mod authorities;
 mod bulk;
@@ -53,6 +54,7 @@ pub use access::{
     AccessPolicy, AuthMethod, AuthScope, AuthType, CertificateFacts, Chain, Credentials,
     Permission, Permissions, Principal, Who,
 };
+pub use access_snapshot::AccessSnapshot;
 pub use audience::{Proof, Reach};
 pub use authorities::{Authority, AuthorityCertificate, TrustAnchor};
 pub use c2d::{C2dMessage, QueuedC2d, Received};

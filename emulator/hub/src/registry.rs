@@ -602,6 +602,11 @@ impl Registry {
         (self.identities.len() as u64).saturating_sub(self.statistics.total)
     }
 
+    /// Everybody, in order: each device, then its modules.
+    pub(crate) fn identities(&self) -> impl Iterator<Item = &Arc<Identity>> {
+        self.identities.values()
+    }
+
     pub(crate) fn devices(&self) -> impl Iterator<Item = &Arc<Identity>> {
         self.identities
             .values()

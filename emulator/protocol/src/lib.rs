@@ -17,6 +17,7 @@ pub mod json;
 pub mod message;
 pub mod method;
 pub mod mqtt;
+pub mod pasted;
 pub mod property_bag;
 pub mod registry;
 pub mod sas;

@@ -1,5 +1,8 @@
 //! Shared access signatures: sign, parse, verify (`spec/device.md` 3, `spec/service.md` 1.1).
 
+mod anatomy;
+mod making;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
@@ -11,6 +14,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use sha2::Sha256;
 
 use crate::Timestamp;
+
+pub use anatomy::{Anatomy, Field, SignatureForm};
+pub use making::{Joint, KeyUse, Making, Spelling, how_made, is_signature_over, signature_over};
 
 /// A symmetric key: 16 to 64 bytes, written as base64.
 #[derive(Clone, PartialEq, Eq)]
@@ -195,6 +201,11 @@ impl SasToken {
     /// The first segment of the resource, without a scheme.
     pub fn host(&self) -> &str {
         segments(&self.resource).next().unwrap_or_default()
+    }
+
+    /// When the token ends, as it stands in the token and is signed.
+    pub fn se_text(&self) -> &str {
+        &self.se_text
     }
 
     /// When the token ends.

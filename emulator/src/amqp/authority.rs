@@ -295,7 +295,7 @@ impl Authority {
 
 /// Whether an event hub of this name is the hub's own: by the hub's name, by a name as the real
 /// service makes it, or by the name that documentation uses (`spec/amqp.md` 1.2).
-pub(super) fn is_event_hub(hub_name: &str, entity: &str) -> bool {
+pub(crate) fn is_event_hub(hub_name: &str, entity: &str) -> bool {
     let entity = entity.trim_matches('/').to_ascii_lowercase();
     let hub_name = hub_name.to_ascii_lowercase();
     entity == hub_name

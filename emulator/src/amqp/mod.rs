@@ -23,6 +23,8 @@ use crate::handle::HubHandle;
 use crate::timeline::{Protocol, Tap, Tapped};
 use crate::transport::Peer;
 
+pub(crate) use authority::is_event_hub;
+
 /// The limits of the endpoint.
 #[derive(Clone, Debug)]
 pub struct Settings {

@@ -8,6 +8,7 @@
 mod authority;
 mod chain;
 mod client;
+mod description;
 mod device;
 mod directory;
 mod issue;
@@ -16,5 +17,6 @@ mod server;
 pub use authority::{decode, parse_authority};
 pub use chain::certificate_facts;
 pub use client::{AnyClientCertificate, ClientCertificate, Thumbprints};
+pub use description::{Description, decode_chain, describe};
 pub use device::{DeviceAuthority, Issued, Validity, self_signed};
 pub use server::{CertificateError, CertificateOptions, Certificates, KeyType};

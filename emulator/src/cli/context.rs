@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 use iothub_backend::{
-    Backend, EmulatorAddress, EmulatorRouting, EmulatorTimeline, ErrorKind, emulator_info,
-    emulator_time,
+    Backend, EmulatorAddress, EmulatorAuthDoctor, EmulatorRouting, EmulatorTimeline, ErrorKind,
+    emulator_info, emulator_time,
 };
 use iothub_protocol::Timestamp;
 use iothub_protocol::connection_string::ConnectionString;
@@ -104,6 +104,11 @@ impl CliContext {
     /// The message routes of the running emulator.
     pub(super) fn routing(&self) -> anyhow::Result<EmulatorRouting> {
         Ok(EmulatorRouting::at(self.address())?)
+    }
+
+    /// The auth doctor of the running emulator.
+    pub(super) fn auth_doctor(&self) -> anyhow::Result<EmulatorAuthDoctor> {
+        Ok(EmulatorAuthDoctor::at(self.address())?)
     }
 
     /// The service connection string to use.

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod assign;
+mod auth;
 mod az_state;
 mod certificate;
 mod certs;
@@ -63,6 +64,8 @@ enum Command {
     Env(env::EnvCommand),
     /// Exit with 0 if a running emulator is ready.
     Healthcheck(healthcheck::HealthcheckCommand),
+    /// Why a credential is refused, and how to mend it.
+    Auth(auth::AuthCommand),
     /// Certificate authorities that devices' certificates may come from.
     Certificate(certificate::CertificateCommand),
     /// Certificates: the authority that clients have to trust, and devices' own.
@@ -121,6 +124,7 @@ pub fn main() -> ExitCode {
         Some(Command::Serve(command)) => command.run(),
         Some(Command::Env(command)) => block_on(command.run()),
         Some(Command::Healthcheck(command)) => block_on(command.run()),
+        Some(Command::Auth(command)) => block_on(command.run()),
         Some(Command::Certificate(command)) => block_on(command.run()),
         Some(Command::Certs(command)) => command.run(),
         Some(Command::DeviceIdentity(command)) => block_on(command.run()),

@@ -3,6 +3,7 @@
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a test says what it needs")]
 
+mod auth;
 mod az_state;
 mod configurations;
 mod consumer_groups;

@@ -1,5 +1,7 @@
 //! The control API.
 
+use iothub_protocol::Message;
+use iothub_protocol::property_bag::PropertyBag;
 use serde_json::json;
 
 use super::hub::TestHub;
@@ -158,6 +160,48 @@ async fn a_fault_fires_on_the_operation_it_names() {
     );
     assert_eq!(cleared.status, 204);
     assert_eq!(hub.control("GET faults", "").await.body, "[]");
+    let choices = hub.control("GET faults/choices", "").await.json();
+    assert_eq!(choices["operations"][0], "connect");
+    let codes = choices["codes"].as_array().unwrap();
+    assert!(codes.iter().any(|code| code["number"] == 429_001));
+}
+
+#[tokio::test]
+async fn rules_are_so_many_and_no_more() {
+    let hub = TestHub::new();
+    let rule = r#"{"fault":"delay","operation":"getTwin","millis":0}"#;
+
+    for _ in 0..1000 {
+        assert_eq!(hub.control("POST faults", rule).await.status, 201);
+    }
+
+    assert_eq!(hub.control("POST faults", rule).await.status, 400);
+}
+
+#[tokio::test]
+async fn partitions_tell_what_they_hold() {
+    let hub = TestHub::new();
+    hub.create("d1").await;
+    let device = hub.attach("d1").await;
+    hub.ingest(
+        &device,
+        Message {
+            properties: PropertyBag::new(),
+            body: "hello".into(),
+        },
+    )
+    .await;
+
+    let partitions = hub.control("GET partitions", "").await.json();
+
+    let all = partitions.as_array().unwrap();
+    assert_eq!(all.len(), 2);
+    let holding: Vec<_> = all.iter().filter(|one| one["events"] != 0).collect();
+    assert_eq!(holding.len(), 1, "{partitions}");
+    assert_eq!(
+        (&holding[0]["first"], &holding[0]["newest"]),
+        (&json!(0), &json!("2024-03-14T09:54:49.6536567Z"))
+    );
 }
 
 #[tokio::test]

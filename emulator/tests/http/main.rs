@@ -6,6 +6,7 @@
     reason = "what fails in a test panics, and its modules are nobody's interface"
 )]
 
+mod auth;
 mod blobs;
 mod c2d;
 mod certificates;

@@ -46,6 +46,24 @@ pub(super) async fn clear(State(control): State<Control>) -> Response {
     answer::no_content()
 }
 
+/// `GET /_emulator/faults/choices`: the operations that a rule can be for, and the codes that it can
+/// fail them with.
+pub(super) async fn choices() -> Response {
+    let operations: Vec<&str> = OperationKind::ALL.iter().map(|kind| kind.name()).collect();
+    let codes: Vec<Value> = ErrorCode::ALL
+        .iter()
+        .map(|code| {
+            json!({
+                "name": code.name(),
+                "number": code.number(),
+                "status": code.http_status(),
+                "message": code.default_message(),
+            })
+        })
+        .collect();
+    answer::value(&json!({"operations": operations, "codes": codes}))
+}
+
 async fn try_add(control: &Control, request: Request) -> Result<Response, Error> {
     match parse(&object_of(request, body::ENTITY).await?)? {
         Fault::Rule(rule) => {
@@ -54,7 +72,11 @@ async fn try_add(control: &Control, request: Request) -> Result<Response, Error>
                 seen: 0,
                 fired: 0,
             };
-            control.handle.faults().arm(rule);
+            if !control.handle.faults().arm(rule) {
+                return Err(Error::argument_invalid(
+                    "there are too many rules: clear them",
+                ));
+            }
             Ok(answer::json(
                 StatusCode::CREATED,
                 rule_json(&armed).to_string(),
@@ -137,12 +159,7 @@ fn rule_json(armed: &ArmedFault) -> Value {
         count,
         action,
     } = &armed.rule;
-    let mut document = match action {
-        FaultAction::Fail(code) => json!({"fault": "fail", "code": code.name()}),
-        FaultAction::Delay(delay) => {
-            json!({"fault": "delay", "millis": u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)})
-        }
-    };
+    let mut document = action_json(action);
     document["operation"] = operation.name().into();
     document["client"] = client.as_ref().map(ToString::to_string).into();
     document["nth"] = (skip + 1).into();
@@ -150,6 +167,15 @@ fn rule_json(armed: &ArmedFault) -> Value {
     document["seen"] = armed.seen.into();
     document["fired"] = armed.fired.into();
     document
+}
+
+fn action_json(action: &FaultAction) -> Value {
+    match action {
+        FaultAction::Fail(code) => json!({"fault": "fail", "code": code.name()}),
+        FaultAction::Delay(delay) => {
+            json!({"fault": "delay", "millis": u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)})
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The control API under `/_emulator`: for the people and tests that run the emulator. Whoever the
 //! guard lets through does everything as [`Principal::operator`].
 
+mod auth;
 mod certificates;
 mod clock;
 mod connections;
@@ -15,6 +16,7 @@ mod info;
 mod leaf;
 mod metrics;
 mod not_emulated;
+mod partitions;
 mod queues;
 mod reset;
 mod routing;
@@ -79,6 +81,8 @@ pub(super) fn router(handle: HubHandle, info: Arc<Info>) -> Router {
     let routes = Router::new()
         .route("/health", get(health::show))
         .route("/info", get(info::show))
+        .route("/auth/explain", post(auth::explain))
+        .route("/auth/sign", post(auth::sign))
         .route("/clock", get(clock::show))
         .route("/clock/freeze", post(clock::freeze))
         .route("/clock/resume", post(clock::resume))
@@ -87,6 +91,7 @@ pub(super) fn router(handle: HubHandle, info: Arc<Info>) -> Router {
         .route("/reset", post(reset::reset))
         .route("/seed", post(seed::seed))
         .route("/events", get(events::read))
+        .route("/partitions", get(partitions::list))
         .route("/timeline", get(timeline::read))
         .route(
             "/timeline/recording",
@@ -114,6 +119,7 @@ pub(super) fn router(handle: HubHandle, info: Arc<Info>) -> Router {
             "/faults",
             get(faults::list).post(faults::add).delete(faults::clear),
         )
+        .route("/faults/choices", get(faults::choices))
         .route(
             "/routing",
             get(routing::show)

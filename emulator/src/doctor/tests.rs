@@ -1,0 +1,768 @@
+//! What the doctor finds, case by case, and that it never contradicts the hub.
+
+use std::time::Duration;
+
+use iothub_hub::{
+    AccessPolicy, Credentials, Cx, Hub, HubConfig, Outcome, Permission, Permissions, Principal,
+};
+use iothub_protocol::pasted::recognise;
+use iothub_protocol::registry::{IdentitySpec, IfMatch};
+use iothub_protocol::sas::{Joint, KeyUse, Making, Spelling, SymmetricKey, sign, signature_over};
+use iothub_protocol::{ClientId, Timestamp};
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::{Doctor, Level, Question, Report, SignRequest, Signatory, Verdict, WhichKey};
+use crate::certificates::{DeviceAuthority, KeyType, Validity, parse_authority, self_signed};
+
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
+const HOST: &str = "hub.example";
+
+fn key(of: &str) -> SymmetricKey {
+    SymmetricKey::from_bytes(format!("key of {of:24}").into_bytes())
+}
+
+fn client(text: &str) -> ClientId {
+    ClientId::parse(text).unwrap()
+}
+
+fn policy(name: &str, permissions: Permissions) -> AccessPolicy {
+    AccessPolicy {
+        name: name.into(),
+        permissions,
+        primary: key(name),
+        secondary: key(&format!("{name} 2")),
+    }
+}
+
+/// A hub with devices `d1`, `Dev2`, `disabled`, module `d1/m1`, and devices with certificates.
+fn hub(host_names: &[&str]) -> Hub {
+    let mut hub = Hub::new(HubConfig {
+        name: "hub".into(),
+        host_names: host_names.iter().map(ToString::to_string).collect(),
+        policies: vec![
+            policy("iothubowner", Permissions::ALL),
+            policy("service", Permissions::of(&[Permission::ServiceConnect])),
+            policy("device", Permissions::of(&[Permission::DeviceConnect])),
+        ],
+        ..HubConfig::default()
+    });
+    for name in ["d1", "Dev2", "disabled"] {
+        let status = if name == "disabled" { name } else { "enabled" };
+        put(
+            &mut hub,
+            name,
+            json!({"status": status, "authentication": keys(name)}),
+        );
+    }
+    put(&mut hub, "d1/m1", json!({"authentication": keys("d1/m1")}));
+    put(
+        &mut hub,
+        "by-authority",
+        json!({"authentication": {"type": "certificateAuthority"}}),
+    );
+    hub
+}
+
+fn keys(of: &str) -> serde_json::Value {
+    let secondary = key(&format!("{of} 2"));
+    json!({"symmetricKey": {
+        "primaryKey": key(of).to_base64(), "secondaryKey": secondary.to_base64(),
+    }})
+}
+
+fn put(hub: &mut Hub, name: &str, mut document: serde_json::Value) {
+    let id = client(name);
+    document["deviceId"] = id.device.as_str().into();
+    if let Some(module) = &id.module {
+        document["moduleId"] = module.as_str().into();
+    }
+    let spec = IdentitySpec::from_value(&document).unwrap();
+    let (mut outcome, operator) = (Outcome::default(), Principal::operator());
+    let mut cx = Cx::new(NOW, &mut outcome);
+    match &id.module {
+        None => drop(hub.put_device(&mut cx, &operator, &id.device, spec, &IfMatch::Absent)),
+        Some(module) => {
+            drop(hub.put_module(
+                &mut cx,
+                &operator,
+                &id.device,
+                module,
+                spec,
+                &IfMatch::Absent,
+            ));
+        }
+    }
+    assert!(!outcome.changes.is_empty(), "{name}");
+}
+
+fn doctor_of(hub: &Hub) -> Doctor {
+    let access = hub.access_snapshot(&Principal::operator()).unwrap();
+    Doctor::new(access, NOW, HOST.into())
+}
+
+fn asked(hub: &Hub, text: &str, of: Option<&str>, host: Option<&str>) -> Report {
+    doctor_of(hub).explain(&Question {
+        text: text.to_owned(),
+        client: of.map(client),
+        host: host.map(str::to_owned),
+    })
+}
+
+fn explained(text: &str) -> Report {
+    asked(&hub(&[]), text, None, None)
+}
+
+fn explained_for(text: &str, of: &str) -> Report {
+    asked(&hub(&[]), text, Some(of), None)
+}
+
+/// A right token of the holder's, good for an hour.
+fn token(of: &str) -> String {
+    let resource = format!("{HOST}/devices/{}", of.replacen('/', "/modules/", 1));
+    sign(&resource, later(3600), None, &key(of))
+}
+
+fn policy_token(resource: &str, policy: &str) -> String {
+    sign(resource, later(3600), Some(policy), &key(policy))
+}
+
+fn later(seconds: u64) -> Timestamp {
+    NOW + Duration::from_secs(seconds)
+}
+
+/// The codes of what is found at this level.
+fn codes(report: &Report, level: Level) -> Vec<&'static str> {
+    let all = report.findings.iter();
+    all.filter(|finding| finding.level == level)
+        .map(|finding| finding.code)
+        .collect()
+}
+
+fn errors(report: &Report) -> Vec<&'static str> {
+    assert_eq!(report.verdict, Verdict::Refused, "{report:#?}");
+    codes(report, Level::Error)
+}
+
+fn accepted(report: &Report) {
+    assert_eq!(report.verdict, Verdict::Accepted, "{report:#?}");
+    assert!(codes(report, Level::Error).is_empty());
+}
+
+#[test]
+fn right_tokens_are_accepted_and_told_whose_they_are() {
+    for text in [
+        token("d1"),
+        token("d1/m1"),
+        policy_token(HOST, "service"),
+        policy_token(&format!("{HOST}/devices/d1"), "device"),
+        format!("Authorization: {}", token("d1")),
+    ] {
+        let report = explained(&text);
+        accepted(&report);
+        assert!(
+            codes(&report, Level::Ok).contains(&"signature"),
+            "{report:#?}"
+        );
+    }
+    let report = explained(&token("d1"));
+    let signed = report.signed.as_ref().unwrap();
+    assert_eq!(
+        signed.string_to_sign,
+        "hub.example%2Fdevices%2Fd1\n1800003600"
+    );
+    assert_eq!(signed.matched.as_deref(), Some("primary key of device d1"));
+    assert_eq!(signed.received.as_ref(), Some(&signed.expected[0].1));
+    assert_eq!(signed.expected[1].0, "secondary key of device d1");
+}
+
+#[test]
+fn the_secondary_key_is_as_good() {
+    let resource = format!("{HOST}/devices/d1");
+    let report = explained(&sign(&resource, later(60), None, &key("d1 2")));
+
+    accepted(&report);
+    let signed = report.signed.unwrap();
+    assert_eq!(
+        signed.matched.as_deref(),
+        Some("secondary key of device d1")
+    );
+}
+
+#[test]
+fn an_expiry_is_judged_by_the_hubs_clock() {
+    let with = |seconds: i64| {
+        let expiry = Timestamp::from_unix_seconds(1_800_000_000 + seconds);
+        explained(&sign(
+            &format!("{HOST}/devices/d1"),
+            expiry,
+            None,
+            &key("d1"),
+        ))
+    };
+
+    let expired = with(-7200);
+    assert_eq!(errors(&expired), ["expired"]);
+    assert!(expired.findings[0].what.contains("2 hours ago"));
+    assert!(expired.findings[0].why.contains("2027-01-15T08:00:00Z"));
+    let just = with(-10);
+    accepted(&just);
+    assert_eq!(codes(&just, Level::Warning), ["expiring"]);
+    assert_eq!(codes(&with(400_000_000), Level::Warning), ["long-lived"]);
+}
+
+#[test]
+fn an_expiry_that_is_no_number_of_seconds_is_recognised() {
+    let sr = "hub.example%2Fdevices%2Fd1";
+    let with = |se: &str| {
+        let signature = signature_over(sr, se, &key("d1"));
+        let signature = super::resource::encoded(&signature);
+        explained(&format!(
+            "SharedAccessSignature sr={sr}&sig={signature}&se={se}"
+        ))
+    };
+
+    let milliseconds = with("1800003600000");
+    accepted(&milliseconds);
+    assert_eq!(
+        codes(&milliseconds, Level::Warning),
+        ["expiry-in-milliseconds"]
+    );
+    for se in ["2027-01-15T08:00:00Z", "1800003600.5", "-5", "soon", ""] {
+        let report = with(se);
+        assert!(errors(&report).contains(&"expiry-not-a-number"), "{se}");
+    }
+    let date = with("2027-01-15T08:00:00Z");
+    assert!(date.findings[0].mend.contains("1800000000"), "{date:#?}");
+}
+
+#[test]
+fn a_token_for_something_else_says_for_what() {
+    for (text, of, code) in [
+        (token("d1"), "Dev2", "other-client"),
+        (token("d1"), "d1/m1", "device-for-module"),
+        (token("d1/m1"), "d1", "module-for-device"),
+        (
+            sign(
+                &format!("{HOST}/devices/dev2"),
+                later(9),
+                None,
+                &key("Dev2"),
+            ),
+            "Dev2",
+            "case",
+        ),
+        (
+            sign(HOST, later(9), None, &key("d1")),
+            "d1",
+            "resource-too-wide",
+        ),
+        (
+            sign("devices/d1", later(9), None, &key("d1")),
+            "d1",
+            "no-host",
+        ),
+        (
+            sign("hub.example%2Fdevices%2Fd1", later(9), None, &key("d1")),
+            "d1",
+            "resource-encoded-twice",
+        ),
+        (
+            sign(
+                "0ne001/registrations/d1",
+                later(9),
+                Some("registration"),
+                &key("d1"),
+            ),
+            "d1",
+            "provisioning",
+        ),
+    ] {
+        let report = explained_for(&text, of);
+        assert!(errors(&report).contains(&code), "{code}: {report:#?}");
+    }
+}
+
+#[test]
+fn a_token_of_another_hub_is_refused_where_names_are_configured() {
+    let hub = hub(&[HOST]);
+    let other = sign("other.example/devices/d1", later(60), None, &key("d1"));
+
+    assert_eq!(errors(&asked(&hub, &other, None, None)), ["other-hub"]);
+    assert_eq!(
+        errors(&asked(&hub, &token("d1"), None, Some("other.example"))),
+        ["not-this-hub"]
+    );
+    let report = asked(
+        &super::tests::hub(&[]),
+        &token("d1"),
+        None,
+        Some("localhost"),
+    );
+    assert_eq!(errors(&report), ["other-host"]);
+}
+
+#[test]
+fn policies_are_judged() {
+    for (text, of, code) in [
+        (policy_token(HOST, "Service"), None, "unknown-policy"),
+        (
+            policy_token(HOST, "service"),
+            Some("d1"),
+            "lacks-permission",
+        ),
+        (
+            sign(HOST, later(60), Some("service"), &key("device")),
+            None,
+            "key-of-another-policy",
+        ),
+        (
+            sign(HOST, later(60), Some("device"), &key("d1")),
+            Some("d1"),
+            "device-key-for-policy",
+        ),
+        (
+            sign(HOST, later(60), None, &key("service")),
+            None,
+            "policy-not-named",
+        ),
+        (
+            sign(
+                &format!("{HOST}/devices/d1"),
+                later(60),
+                None,
+                &key("device"),
+            ),
+            None,
+            "policy-key-for-device",
+        ),
+    ] {
+        let report = asked(&hub(&[]), &text, of, None);
+        assert!(errors(&report).contains(&code), "{code}: {report:#?}");
+    }
+}
+
+#[test]
+fn identities_are_judged() {
+    for (of, code) in [
+        ("nobody", "not-registered"),
+        ("D1", "not-registered"),
+        ("d1/m2", "not-registered"),
+        ("disabled", "disabled"),
+        ("by-authority", "not-by-key"),
+    ] {
+        let report = explained(&token(of));
+        assert!(errors(&report).contains(&code), "{of}: {report:#?}");
+    }
+    assert!(
+        explained(&token("D1")).findings[0]
+            .why
+            .contains("there is d1")
+    );
+}
+
+#[test]
+fn signatures_tell_how_they_were_made() {
+    let (sr, se) = ("hub.example%2Fdevices%2Fd1", "1800003600");
+    let with = |making: Making, key: &SymmetricKey| {
+        let signature = making.signature(sr, se, key, &["hub.example".to_owned()]);
+        let signature = super::resource::encoded(&signature);
+        explained(&format!(
+            "SharedAccessSignature sr={sr}&sig={signature}&se={se}"
+        ))
+    };
+    let (own, right) = (key("d1"), Making::RIGHT);
+    let joined = |joint| Making { joint, ..right };
+    let spelled = |spelling| Making { spelling, ..right };
+    let text = Making {
+        key: KeyUse::Text,
+        ..right
+    };
+
+    accepted(&with(right, &own));
+    for (report, code) in [
+        (with(text, &own), "key-not-decoded"),
+        (with(joined(Joint::Nothing), &own), "line-feed"),
+        (with(joined(Joint::Escaped), &own), "line-feed"),
+        (
+            with(spelled(Spelling::Plain), &own),
+            "signed-other-spelling",
+        ),
+        (
+            with(spelled(Spelling::Other(0)), &own),
+            "signed-other-spelling",
+        ),
+        (with(right, &key("Dev2")), "key-of-another-client"),
+        (with(right, &key("service")), "policy-key-for-device"),
+        (with(right, &key("somebody")), "unknown-signature"),
+    ] {
+        assert!(errors(&report).contains(&code), "{code}: {report:#?}");
+    }
+}
+
+#[test]
+fn what_the_hub_cannot_read_is_mended() {
+    let good = token("d1");
+    let bare = good.replacen("SharedAccessSignature ", "", 1);
+    for (text, code) in [
+        (bare.clone(), "no-scheme"),
+        (good.replace(" sr", "  sr"), "no-scheme"),
+        (super::resource::encoded(&good), "encoded-whole"),
+        (good.replace("%3D", "%253D"), "signature-form"),
+        (good.replace("%3D", ""), "signature-form"),
+        (good.replace("&se=", "&Se="), "missing-field"),
+        (format!("{good}&se=1"), "repeated-field"),
+        (format!("{good}&x"), "malformed-field"),
+    ] {
+        let report = explained(&text);
+        assert_eq!(errors(&report), [code], "{text}: {report:#?}");
+    }
+    assert!(explained(&bare).findings[0].mend.ends_with(&good));
+}
+
+#[test]
+fn connection_strings_are_tried() {
+    let of = |name: &str, key: &SymmetricKey| {
+        format!(
+            "HostName={HOST};DeviceId={name};SharedAccessKey={}",
+            key.to_base64()
+        )
+    };
+    accepted(&explained(&of("d1", &key("d1"))));
+    for (text, code) in [
+        (of("d1", &key("Dev2")), "key-of-another-client"),
+        (of("d1", &key("device")), "policy-key-for-device"),
+        (of("d1", &key("x")), "unknown-key"),
+        (of("nobody", &key("x")), "not-registered"),
+        (of("disabled", &key("disabled")), "disabled"),
+        (
+            format!("HostName={HOST};DeviceId=d1;SharedAccessKey=abc"),
+            "malformed",
+        ),
+        (
+            format!("HostName={HOST};DeviceId=d1;x509=true"),
+            "not-by-certificate",
+        ),
+    ] {
+        let report = explained(&text);
+        assert_eq!(errors(&report), [code], "{text}: {report:#?}");
+    }
+    let service = key("service").to_base64();
+    accepted(&explained(&format!(
+        "HostName={HOST};SharedAccessKeyName=service;SharedAccessKey={service}"
+    )));
+    let events = |entity: &str| {
+        explained(&format!(
+            "Endpoint=sb://{HOST}/;SharedAccessKeyName=service;SharedAccessKey={service};\
+             EntityPath={entity}"
+        ))
+    };
+    accepted(&events("hub"));
+    assert_eq!(errors(&events("other")), ["unknown-entity"]);
+    let with_token = format!(
+        "HostName={HOST};DeviceId=d1;SharedAccessSignature={}",
+        token("d1")
+    );
+    accepted(&explained(&with_token));
+    let by_certificate = explained(&format!("HostName={HOST};DeviceId=by-authority;x509=true"));
+    assert_eq!(by_certificate.verdict, Verdict::Undecided);
+}
+
+#[test]
+fn user_names_and_keys_are_tried() {
+    let good = explained(&format!("{HOST}/d1/?api-version=2021-04-12"));
+    accepted(&good);
+    assert!(codes(&good, Level::Warning).is_empty());
+    let bare = explained(&format!("{HOST}/d1/m1"));
+    accepted(&bare);
+    assert_eq!(codes(&bare, Level::Warning), ["no-api-version"]);
+    assert_eq!(
+        errors(&explained(&format!(
+            "{HOST}/nobody/?api-version=2021-04-12"
+        ))),
+        ["not-registered"]
+    );
+    assert_eq!(
+        errors(&explained(&format!("{HOST}/d1/m1/x/?api-version=1"))),
+        ["malformed"]
+    );
+    accepted(&explained(&key("d1").to_base64()));
+    accepted(&explained(&key("service 2").to_base64()));
+    assert_eq!(errors(&explained(&key("x").to_base64())), ["unknown-key"]);
+    assert_eq!(
+        errors(&explained_for(&key("Dev2").to_base64(), "d1")),
+        ["key-of-another-client"]
+    );
+}
+
+#[test]
+fn what_is_no_credential_is_refused() {
+    assert_eq!(errors(&explained("hello")), ["unknown"]);
+    assert_eq!(errors(&explained("eyJ0eXAi.eyJhdWQi.c2ln")), ["web-token"]);
+    let key = "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----";
+    let report = explained(key);
+    assert_eq!(codes(&report, Level::Error), ["private-key"]);
+    assert!(!report.to_json().to_string().contains("MIIB"));
+    assert_eq!(explained(" ").verdict, Verdict::Undecided);
+}
+
+#[test]
+fn certificates_are_judged() {
+    let validity = |from: u64, to: u64| Validity {
+        not_before: Timestamp::from_unix_seconds(1_700_000_000) + Duration::from_secs(from),
+        not_after: Timestamp::from_unix_seconds(1_700_000_000) + Duration::from_secs(to),
+    };
+    let now = validity(0, 200_000_000);
+    let mut hub = hub(&[]);
+    let own = self_signed("by-thumbprint", KeyType::P256, now).unwrap();
+    let old = self_signed("old", KeyType::P256, validity(0, 1000)).unwrap();
+    for (name, issued) in [("by-thumbprint", &own), ("old", &old)] {
+        let thumbprint = issued.thumbprints().sha1_hex;
+        put(
+            &mut hub,
+            name,
+            json!({"authentication": {"type": "selfSigned", "x509Thumbprint": {
+                "primaryThumbprint": thumbprint,
+            }}}),
+        );
+    }
+    let root = DeviceAuthority::create("Root", KeyType::P256).unwrap();
+    let other_root = DeviceAuthority::create("Root", KeyType::P256).unwrap();
+    let leaf = root.issue("by-authority", KeyType::P256, now).unwrap();
+    let upload = |hub: &mut Hub, is_verified| {
+        let certificate = parse_authority(root.certificate_pem()).unwrap();
+        let (mut outcome, operator) = (Outcome::default(), Principal::operator());
+        let mut cx = Cx::new(NOW, &mut outcome);
+        let name = if is_verified { "verified" } else { "ca" };
+        hub.put_authority(
+            &mut cx,
+            &operator,
+            name,
+            certificate,
+            Some(is_verified),
+            &IfMatch::Absent,
+        )
+        .unwrap();
+    };
+    let explained = |hub: &Hub, text: &str, of: Option<&str>| asked(hub, text, of, None);
+
+    accepted(&explained(&hub, &own.chain_pem, None));
+    assert_eq!(
+        errors(&explained(&hub, &own.chain_pem, Some("old"))),
+        ["thumbprint", "expired"][..1]
+    );
+    assert_eq!(errors(&explained(&hub, &old.chain_pem, None)), ["expired"]);
+    assert_eq!(
+        errors(&explained(&hub, &own.chain_pem, Some("d1"))),
+        ["not-by-certificate"]
+    );
+    assert_eq!(
+        errors(&explained(&hub, &leaf.chain_pem, None)),
+        ["no-authority"]
+    );
+    upload(&mut hub, false);
+    assert_eq!(
+        errors(&explained(&hub, &leaf.chain_pem, None)),
+        ["authority-not-verified"]
+    );
+    upload(&mut hub, true);
+    accepted(&explained(&hub, &leaf.chain_pem, None));
+    let named = root.issue("By-Authority", KeyType::P256, now).unwrap();
+    assert_eq!(
+        errors(&explained(&hub, &named.chain_pem, Some("by-authority"))),
+        ["common-name"]
+    );
+    let foreign = other_root
+        .issue("by-authority", KeyType::P256, now)
+        .unwrap();
+    let report = explained(&hub, &foreign.chain_pem, None);
+    assert_eq!(errors(&report), ["no-authority"]);
+    assert!(report.findings[0].why.contains("two authorities"));
+    let thumbprint = explained(&hub, &own.thumbprints().sha256_hex, None);
+    assert_eq!(codes(&thumbprint, Level::Warning), ["unknown-thumbprint"]);
+    let thumbprint = explained(&hub, &own.thumbprints().sha1_hex, None);
+    assert_eq!(codes(&thumbprint, Level::Ok), ["thumbprint"]);
+}
+
+#[test]
+fn what_is_signed_here_is_accepted() {
+    let hub = hub(&[]);
+    let doctor = doctor_of(&hub);
+    for signatory in [
+        Signatory::Client(client("d1")),
+        Signatory::Client(client("d1/m1")),
+        Signatory::Policy("service".into(), None),
+        Signatory::Policy("device".into(), Some(client("d1"))),
+    ] {
+        for key in [WhichKey::Primary, WhichKey::Secondary] {
+            let signed = doctor
+                .sign(&SignRequest {
+                    signatory: signatory.clone(),
+                    key,
+                    seconds: 60,
+                    host: None,
+                })
+                .unwrap();
+            accepted(&asked(&hub, &signed.token, None, None));
+            accepted(&asked(&hub, &signed.connection_string, None, None));
+            if let Some((_, user)) = &signed.connect {
+                accepted(&asked(&hub, user, None, None));
+            }
+        }
+    }
+    let request = |signatory| SignRequest {
+        signatory,
+        key: WhichKey::Primary,
+        seconds: 60,
+        host: None,
+    };
+    let refused = |signatory| {
+        doctor
+            .sign(&request(signatory))
+            .unwrap_err()
+            .message()
+            .to_owned()
+    };
+    assert_eq!(refused(Signatory::Client(client("nobody"))), "nobody");
+    assert_eq!(
+        refused(Signatory::Client(client("by-authority"))),
+        "device by-authority has no keys"
+    );
+    assert_eq!(
+        refused(Signatory::Policy("x".into(), None)),
+        "there is no policy x"
+    );
+}
+
+/// Tokens as people make them, right and wrong.
+fn any_token() -> impl Strategy<Value = String> {
+    let host = prop::sample::select(vec![HOST, "HUB.example", "other.example", ""]);
+    let path = prop::sample::select(vec![
+        "/devices/d1",
+        "/devices/D1",
+        "/devices/d1/modules/m1",
+        "/devices/d1/messages/events",
+        "/devices/Dev2",
+        "/devices/disabled",
+        "/devices/by-authority",
+        "/devices/nobody",
+        "/devices",
+        "",
+        "/messages/events",
+        "/",
+    ]);
+    let expiry = prop::sample::select(vec![-100_000_i64, -301, -299, 0, 60, 1_000_000_000]);
+    let holders = vec![
+        "d1",
+        "d1 2",
+        "Dev2",
+        "d1/m1",
+        "disabled",
+        "service",
+        "device",
+        "iothubowner 2",
+        "x",
+    ];
+    let holder = prop::sample::select(holders);
+    let skn = prop::sample::select(vec![
+        None,
+        Some("service"),
+        Some("device"),
+        Some("iothubowner"),
+        Some("Service"),
+    ]);
+    (host, path, expiry, holder, skn, any::<bool>()).prop_map(
+        |(host, path, expiry, holder, skn, as_text)| {
+            let expiry = Timestamp::from_unix_seconds(1_800_000_000 + expiry);
+            let key = match as_text {
+                true => SymmetricKey::from_bytes(key(holder).to_base64().into_bytes()),
+                false => key(holder),
+            };
+            sign(&format!("{host}{path}"), expiry, skn, &key)
+        },
+    )
+}
+
+fn any_client() -> impl Strategy<Value = Option<ClientId>> {
+    let names = vec!["d1", "d1/m1", "Dev2", "disabled", "by-authority", "nobody"];
+    prop::option::of(prop::sample::select(names).prop_map(client))
+}
+
+/// A change somewhere in a token.
+fn mutated(text: &str, at: usize, with: &str) -> String {
+    let at = at % (text.len() + 1);
+    let mut text = text.to_owned();
+    if text.is_char_boundary(at) {
+        let end = (at + 1).min(text.len());
+        match with {
+            "" => text.replace_range(at..end, ""),
+            with => text.insert_str(at, with),
+        }
+    }
+    text
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn the_verdict_is_the_hubs_and_findings_never_contradict_it(
+        token in any_token(),
+        of in any_client(),
+        host in prop::option::of(prop::sample::select(vec![HOST, "other.example"])),
+        names in any::<bool>(),
+        mutation in prop::option::of((any::<usize>(), "[a-zA-Z0-9%&=+ ]?")),
+    ) {
+        let hub = if names { hub(&[HOST]) } else { hub(&[]) };
+        let text = match mutation {
+            Some((at, with)) => mutated(&token, at, &with),
+            None => token,
+        };
+        let question = Question {
+            text: text.clone(),
+            client: of.clone(),
+            host: host.map(str::to_owned),
+        };
+        let doctor = doctor_of(&hub);
+
+        // Before the hub's word is put above the findings.
+        let raw = doctor.examine(&question, &recognise(&text));
+        let report = doctor.explain(&question);
+
+        let credentials = Credentials::Token(&report.text);
+        let said = match (&of, host) {
+            (Some(client), Some(host)) => {
+                Some(hub.authenticate_client(NOW, host, client, credentials).is_ok())
+            }
+            (Some(client), None) => {
+                Some(hub.authenticate_client_anywhere(NOW, client, credentials).is_ok())
+            }
+            (None, None) => Some(hub.authenticate_audience(NOW, None, &report.text).is_ok()),
+            (None, Some(_)) => None,
+        };
+        if let Some(said) = said {
+            prop_assert_eq!(said, report.verdict == Verdict::Accepted, "{:#?}", report);
+        }
+        if report.text == text {
+            prop_assert_eq!(
+                raw.verdict == Verdict::Refused, raw.has_error(),
+                "{} {:?} {:?}: {:#?}", text, of, host, raw
+            );
+        }
+        prop_assert_ne!(report.findings.len(), 0);
+    }
+
+    #[test]
+    fn whatever_is_pasted_is_answered(
+        text in ".{0,200}",
+        start in prop::sample::select(vec![
+            "", "SharedAccessSignature ", "HostName=", "Endpoint=sb://", "AccountName=",
+            "hub.example/", "-----BEGIN CERTIFICATE-----\n", "https://h/a/b?sig=x&se=y&sv=1&",
+        ]),
+        of in any_client(),
+    ) {
+        let question = Question { text: format!("{start}{text}"), client: of, host: None };
+        let report = doctor_of(&hub(&[])).explain(&question);
+        let _ = report.to_json();
+    }
+}
