@@ -15,7 +15,7 @@ const MOST_BYTES = 150 * 1024;
 const SCREEN = { ...SCREENS.light, viewport: { width: 1200, height: 780 } };
 
 const PICTURES = [
-  { name: 'overview', route: '#/overview', seconds: 60 },
+  { name: 'overview', route: '#/overview', seconds: 45 },
   { name: 'overview-dark', route: '#/overview', screen: { ...SCREEN, colorScheme: 'dark' }, seconds: 30 },
   { name: 'devices', route: '#/devices' },
   { name: 'device', route: '#/device?id=thermostat-1&tab=twin' },

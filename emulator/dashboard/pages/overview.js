@@ -170,18 +170,21 @@ function connect(info) {
       const key = device.authentication?.symmetricKey?.primaryKey;
       if (key) deviceString = `HostName=${info.hostname};DeviceId=${device.deviceId};SharedAccessKey=${key}`;
     } catch (error) {
-      if (!(error instanceof ApiError) || error.status !== 404) return;
-      missing.hidden = false;
-      replace(missing, h('div', { class: 'note toolbar' }, `There is no device ${id.value} yet.`, h('button', {
-        type: 'button', onclick: (event) => busy(event.target, async () => {
-          await hub('PUT', `/devices/${encodeURIComponent(id.value)}`, { deviceId: id.value });
-          toast(`Registered ${id.value}.`, { tone: 'ok' });
-          await findDevice();
-        }),
-      }, 'Register it')));
+      if (error instanceof ApiError && error.status === 404) offer();
     } finally {
       show();
     }
+  }
+
+  function offer() {
+    missing.hidden = false;
+    replace(missing, h('div', { class: 'note toolbar' }, `There is no device ${id.value} yet.`, h('button', {
+      type: 'button', onclick: (event) => busy(event.target, async () => {
+        await hub('PUT', `/devices/${encodeURIComponent(id.value)}`, { deviceId: id.value });
+        toast(`Registered ${id.value}.`, { tone: 'ok' });
+        await findDevice();
+      }),
+    }, 'Register it')));
   }
 
   const choice = tabs({
@@ -189,7 +192,11 @@ function connect(info) {
     items: SDKS.map(([value, label]) => ({ id: value, label, panel: () => body })),
     onSelect: (value) => { sdk = value; show(); },
   });
-  firstDevice().then((name) => { id.value = name ?? 'd1'; return findDevice(); });
+  firstDevice().then((name) => {
+    if (name) id.value = name;
+    else offer();
+    return name ? findDevice() : show();
+  });
   return card('Connect', null,
     h('div', { class: 'form' }, field('Side', side), field('Device', id), field('Policy', policy)), missing, choice);
 }
