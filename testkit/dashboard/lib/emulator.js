@@ -15,11 +15,16 @@ const LOG = process.env.DASHBOARD_LOG;
 
 /**
  * An emulator for all tests of a file: its members are there once the first test runs.
- * `args` are further flags of `serve`, such as `['--admin-token', 'secret']`.
+ * `args` are further flags of `serve`, such as `['--admin-token', 'secret']`; `prepare(emulator)` is
+ * done before the first test.
  */
 export function useEmulator(options = {}) {
   const emulator = new Emulator(options);
-  before(() => emulator.start());
+  // In one hook: a file's own hooks do not wait for each other.
+  before(async () => {
+    await emulator.start();
+    await options.prepare?.(emulator);
+  });
   after(() => emulator.stop());
   return emulator;
 }

@@ -1,7 +1,7 @@
 // Lists that are longer than a browser can be high.
 
 import assert from 'node:assert/strict';
-import { before, test } from 'node:test';
+import { test } from 'node:test';
 
 import { heap, useBrowser } from '../lib/browser.js';
 import { useEmulator } from '../lib/emulator.js';
@@ -10,10 +10,10 @@ const DEVICES = Number(process.env.DASHBOARD_DEVICES ?? 100_000);
 const digits = String(DEVICES - 1).length;
 const nameOf = (number) => `d${String(number).padStart(digits, '0')}`;
 
-const emulator = useEmulator({ args: ['--in-memory', '--log', 'warn'] });
+const emulator = useEmulator({ args: ['--in-memory', '--log', 'warn'], prepare });
 const browser = useBrowser();
 
-before(async () => {
+async function prepare() {
   const key = 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=';
   const authentication = { type: 'sas', symmetricKey: { primaryKey: key, secondaryKey: key } };
   for (let first = 0; first < DEVICES; first += 50_000) {
@@ -22,7 +22,7 @@ before(async () => {
     }));
     await emulator.control('POST', '/seed', { devices });
   }
-});
+}
 
 test(`a list of ${DEVICES} devices scrolls smoothly to any place`, async (t) => {
   const page = await browser.open(t, emulator, { route: '#/devices' });
