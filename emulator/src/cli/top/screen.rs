@@ -175,7 +175,7 @@ impl Screen {
         let wide = look.width >= WIDE;
         let chart = match (look.height, wide) {
             (None, _) => 0,
-            (Some(_), true) => look.width.saturating_sub(56),
+            (Some(_), true) => look.width.saturating_sub(68),
             (Some(_), false) => look.width.saturating_sub(24),
         };
         let mut lines = Vec::new();

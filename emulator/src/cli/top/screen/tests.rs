@@ -52,22 +52,21 @@ fn everything_has_its_place_on_a_wide_screen() {
     let wanted = "\
 iothub-emulator  http://127.0.0.1:8080  up 3 min 12 s  2024-03-14 09:54:49 frozen
 
-telemetry        12k/s ▂▄█                                           connections  1.2k (mqtt 1.0k, a
-  bytes      1.1 MiB/s ███                                           devices      10k, modules 12
-methods          120/s ███                                           c2d waiting  3
-twins              0/s ▁▁▁                                           not emulated 4
-c2d              0.5/s ███                                           quota        1.2k of 400k messa
-operations       700/s ███                                           memory       117 MiB
-refused            2/s ███                                           observers    1, dropped 5
+telemetry        12k/s ▂▄█                               connections  1.2k (mqtt 1.0k, amqp 234)
+  bytes      1.1 MiB/s ███                               devices      10k, modules 12
+methods          120/s ███                               c2d waiting  3
+twins              0/s ▁▁▁                               not emulated 4
+c2d              0.5/s ███                               quota        1.2k of 400k messages
+operations       700/s ███                               memory       117 MiB
+refused            2/s ███                               observers    1, dropped 5
 
 OPERATION      PER S     P50     P99  REFUSED
 sendTelemetry    580   15 µs  120 µs        0
 invokeMethod     120  850 µs  30.0 s        7
 
-BUSIEST     PER S                       SLOWEST OF THE MINUTE    TOOK  WHOM
-d1           1.0k                       invokeMethod           30.0 s  d7 GatewayTimeout
-d2/m?[2J      2.5
-
+BUSIEST   PER S                         SLOWEST OF THE MINUTE    TOOK  WHOM
+d1         1.0k                         invokeMethod           30.0 s  d7 GatewayTimeout
+d2/m?[2J    2.5
 
 
 
