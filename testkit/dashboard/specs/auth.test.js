@@ -1,16 +1,14 @@
 // The auth doctor: what is pasted is explained at once, and a right token is made.
 
 import assert from 'node:assert/strict';
-import { before, test } from 'node:test';
+import { test } from 'node:test';
 
 import { axe } from '../lib/axe.js';
 import { SCREENS, useBrowser } from '../lib/browser.js';
 import { useEmulator } from '../lib/emulator.js';
 
-const emulator = useEmulator();
+const emulator = useEmulator({ prepare: (hub) => hub.register('d1') });
 const browser = useBrowser();
-
-before(() => emulator.register('d1'));
 
 async function token(seconds, rest = {}) {
   return (await emulator.control('POST', '/auth/sign', { client: 'd1', seconds, ...rest })).token;
@@ -62,7 +60,7 @@ test('a right token is made and explained by keyboard alone', async (t) => {
   await page.keyboard.press('Enter');
 
   await page.getByText('Accepted', { exact: true }).waitFor();
-  await page.getByText('The token is good for another 24 hours', { exact: false }).waitFor();
+  await page.getByText(/good for another 2[34] hours/).waitFor();
   assert.match(await page.getByLabel('What was refused').inputValue(), /^SharedAccessSignature sr=/);
 });
 

@@ -10,6 +10,8 @@ import { useEmulator } from '../lib/emulator.js';
 import { until } from '../lib/wait.js';
 
 const emulator = useEmulator();
+/** Its clock is the world's, which devices make their tokens by. */
+const onTime = useEmulator();
 const browser = useBrowser();
 
 test('the clock is stopped, advanced and let go', async (t) => {
@@ -67,11 +69,11 @@ for (const [name, screen] of Object.entries(SCREENS)) {
     await page.getByLabel('Code').selectOption('ThrottlingException');
     await page.getByLabel('Device or module').fill(id);
     await page.getByRole('button', { name: 'Arm', exact: true }).click();
-    await page.getByRole('region', { name: 'Armed rules' }).getByText('armed').waitFor();
+    await page.getByRole('region', { name: 'Armed rules' }).getByText('armed', { exact: true }).waitFor();
     await assert.rejects(emulator.hub('GET', `/twins/${id}`), /429/);
 
     await page.getByRole('region', { name: 'Faults that fired' }).getByText(id).waitFor();
-    await page.getByRole('region', { name: 'Armed rules' }).getByText('done').waitFor();
+    await page.getByRole('region', { name: 'Armed rules' }).getByText('done', { exact: true }).waitFor();
     await axe(page);
     await page.getByRole('button', { name: 'Clear all' }).click();
     await page.getByText('No rule is armed.').waitFor();
@@ -79,10 +81,10 @@ for (const [name, screen] of Object.entries(SCREENS)) {
 }
 
 test('a preset fills the form, and a connection is ended by keyboard', async (t) => {
-  const device = await connectDevice(t, emulator, 'cut');
+  const device = await connectDevice(t, onTime, 'cut');
   let ended = false;
   device.client.on('disconnect', () => { ended = true; });
-  const page = await browser.open(t, emulator, { route: '#/clock' });
+  const page = await browser.open(t, onTime, { route: '#/clock' });
 
   await page.getByRole('button', { name: 'Refuse 2 connects' }).focus();
   await page.keyboard.press('Enter');
