@@ -304,7 +304,7 @@ mod tests {
             methods,
             [("hub/h/devices/d1/methods".to_owned(), call.to_owned())]
         );
-        let line = r#"{"time":"1970-01-01T00:00:00Z","event":"methodInvoked","client":"d1","method":"reboot"}"#;
+        let line = r#"{"time":"1970-01-01T00:00:00.0000000Z","event":"methodInvoked","client":"d1","method":"reboot"}"#;
         assert_eq!(log, [("hub/h/log".to_owned(), line.to_owned())]);
         assert_eq!(told(invoked, &[Channel::Telemetry]), []);
     }
