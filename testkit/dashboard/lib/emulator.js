@@ -20,7 +20,6 @@ const LOG = process.env.DASHBOARD_LOG;
  */
 export function useEmulator(options = {}) {
   const emulator = new Emulator(options);
-  // In one hook: a file's own hooks do not wait for each other.
   before(async () => {
     await emulator.start();
     await options.prepare?.(emulator);
@@ -33,6 +32,9 @@ export class Emulator {
   #options;
   #process;
   #folder;
+  #serving;
+  /** Settled once it serves for the first time. */
+  started = new Promise((resolve) => { this.#serving = resolve; });
 
   constructor(options = {}) {
     this.#options = options;
@@ -88,6 +90,7 @@ export class Emulator {
     await within(Promise.race([appears(ready), ended]), 'the ready file');
     this.ready = JSON.parse(await readFile(ready, 'utf8'));
     this.ca = await readFile(this.ready.ca_file, 'utf8');
+    this.#serving();
   }
 
   async #end() {
@@ -119,6 +122,8 @@ export class Emulator {
 
   /** A request to the control API: what it answers, as JSON, or an error with all that it said. */
   async control(method, where, body = undefined, headers = {}) {
+    // A file's own hooks may come before the one that starts it.
+    await within(this.started, 'the emulator');
     const authorization = this.adminToken ? { Authorization: `Bearer ${this.adminToken}` } : {};
     const response = await fetch(`${this.origin}/_emulator${where}`, {
       method,
