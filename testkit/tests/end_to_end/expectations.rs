@@ -65,7 +65,8 @@ async fn timeline_tells_what_happened_in_order() {
 
     let expected = "\
 what the hub saw:
-       0.000 s  d1 connected
+       0.000 s  d1 was created
+       0.000 s  d1 connected over mqtt
        5.000 s  d1 sent {\"t\":1}  (alert=true)
        5.000 s  reboot called on d1 with (nothing)
        5.000 s  d1 answered reboot: 200 \"ok\"
