@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 
 const README: &str = include_str!("../../README.md");
 const ROUTES: &str = include_str!("../src/http/route.rs");
+const CONTROL: &str = include_str!("../src/http/control/mod.rs");
 
 /// The cells of every table row whose first cell begins with one of `starts`, back quotes included.
 fn rows(starts: &[&str]) -> Vec<Vec<&'static str>> {
@@ -55,6 +56,68 @@ fn the_tables_list_the_route_index() {
         .collect();
 
     assert_eq!(in_readme, in_code);
+}
+
+/// The table of the control API has a row for every path, and no other; those that are answered in
+/// front of its router are named here.
+#[test]
+fn the_table_of_the_control_api_has_every_path_with_its_verbs() {
+    const IN_FRONT: [(&str, &str); 3] = [
+        ("/_emulator/hub/...", "all"),
+        ("/_emulator/login", "POST"),
+        ("/_emulator/logout", "POST"),
+    ];
+    // A segment's parameter stands for two things there: `leaf` beside the names of authorities,
+    // `expire-token` beside the names of modules.
+    const BESIDE: [(&str, &str); 2] = [
+        ("/_emulator/certificates/leaf", "POST"),
+        ("/_emulator/connections/{device}/expire-token", "POST"),
+    ];
+    let in_code = CONTROL
+        .split(".route(")
+        .skip(1)
+        .map(|route| {
+            let path = route.split('"').nth(1).unwrap();
+            let verbs = ["GET", "PUT", "POST", "DELETE"]
+                .into_iter()
+                .filter(|verb| route.contains(&format!("{}(", verb.to_lowercase())))
+                .filter(|verb| {
+                    let shares = |(beside, _): &(&str, &str)| {
+                        let (parent, _) = beside.rsplit_once('/').unwrap();
+                        let own = format!("/_emulator{path}");
+                        own.rsplit_once('/').unwrap().0 == parent && own.ends_with('}')
+                    };
+                    *verb != "POST" || !BESIDE.iter().any(shares)
+                });
+            let verbs: Vec<_> = verbs.collect();
+            (format!("/_emulator{path}"), verbs.join(", "))
+        })
+        .chain(
+            IN_FRONT
+                .iter()
+                .chain(&BESIDE)
+                .map(|(path, verbs)| ((*path).to_owned(), (*verbs).to_owned())),
+        );
+
+    let in_readme = rows(&["`/_emulator/"])
+        .into_iter()
+        .map(|row| (unquoted(row[0]).to_owned(), ordered(row[1])));
+
+    assert_eq!(
+        in_readme.collect::<BTreeSet<_>>(),
+        in_code.collect::<BTreeSet<_>>()
+    );
+}
+
+/// Verbs in the order in which the test above names them.
+fn ordered(verbs: &str) -> String {
+    let mut verbs: Vec<_> = verbs.split(", ").collect();
+    verbs.sort_by_key(|verb| {
+        ["GET", "PUT", "POST", "DELETE"]
+            .iter()
+            .position(|it| it == verb)
+    });
+    verbs.join(", ")
 }
 
 /// The table of topics against the topic grammar: every row is something that the hub understands,
