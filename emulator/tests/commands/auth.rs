@@ -56,11 +56,13 @@ fn a_key_is_enough_to_judge_by_without_an_emulator() {
     let token = iothub_protocol::sas::sign("h/devices/d1/modules/m1", expiry, None, &key);
     let string = format!("HostName=h;DeviceId=d1;ModuleId=m1;SharedAccessKey={KEY}");
 
+    let nothing = run(&[" "]);
     let by_key = run(&[&token, "--key", KEY]);
     let by_string = run(&[&token, "--key", &string]);
     let by_other = run(&[&token, "--key", OTHER]);
     let by_nothing = run(&[&token]);
 
+    assert!(text(&nothing.stderr).contains("the text is empty"));
     assert_eq!(by_key.status.code(), Some(0), "{}", text(&by_key.stdout));
     assert!(text(&by_key.stderr).contains("No emulator was asked"));
     assert_eq!(by_string.status.code(), Some(0));

@@ -252,7 +252,7 @@ async fn people_who_ask_for_health_are_told_more_in_words() {
         "\nListens\n  mqtts  hub:1, MQTT over TLS\n",
         "  clock             stands still at 2024-03-14T09:54:49Z\n",
         "  connected         1 over mqtt\n",
-        "  identities        1 devices, 0 modules\n",
+        "  identities        devices 1, modules 0\n",
         "getDevice",
     ] {
         assert!(text.body.contains(wanted), "{wanted}: {}", text.body);

@@ -193,6 +193,9 @@ fn credential(argument: &str) -> anyhow::Result<String> {
     } else {
         argument.clone_into(&mut text);
     }
+    if text.trim().is_empty() {
+        bail!("there is nothing to explain: the text is empty");
+    }
     Ok(text)
 }
 

@@ -195,7 +195,7 @@ fn hub(control: &Control, totals: &Totals) -> Vec<(String, String)> {
         row(
             "identities",
             format!(
-                "{} devices, {} modules",
+                "devices {}, modules {}",
                 totals.census.devices.total, totals.census.modules
             ),
         ),
