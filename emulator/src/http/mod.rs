@@ -26,6 +26,7 @@ mod request_id;
 mod rest;
 mod route;
 mod service;
+mod spelling;
 mod websocket;
 
 pub use blob::RESERVED as RESERVED_CONTAINERS;

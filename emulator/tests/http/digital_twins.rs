@@ -46,6 +46,41 @@ async fn a_digital_twin_is_read_and_changed() {
     );
 }
 
+/// Case means nothing in the name of a header, but the Java SDK finds these two by theirs.
+#[tokio::test]
+async fn etag_and_location_are_spelled_as_documented() {
+    let hub = TestHub::new();
+    hub.create("d1").await;
+    let (mut client, _) = hub.connect();
+
+    for (verb, spelled) in [
+        ("GET", &["ETag: \"AAAAAAAAAAE=\""][..]),
+        (
+            "PATCH",
+            &["ETag: \"AAAAAAAAAAI=\"", "Location: https://hub/"],
+        ),
+    ] {
+        let token = hub.token("iothubowner");
+        let body = r#"[{"op":"add","path":"/x","value":1}]"#;
+        client
+            .write(format!(
+                "{verb} /digitaltwins/d1?api-version=2021-04-12 HTTP/1.1\r\nHost: hub\r\n\
+                 Authorization: {token}\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            ))
+            .await;
+        let head = client.head().await;
+        for spelled in spelled {
+            assert!(head.contains(spelled), "{head}");
+        }
+        // The rest of a head is as it always was.
+        assert!(head.contains("x-ms-request-id: "), "{head}");
+        let length = head.split("content-length: ").nth(1).unwrap();
+        let length = length.split("\r\n").next().unwrap().parse().unwrap();
+        client.bytes(length).await;
+    }
+}
+
 #[tokio::test]
 async fn refusals_of_the_digital_twin() {
     let hub = TestHub::new();

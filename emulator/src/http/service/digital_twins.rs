@@ -13,7 +13,7 @@ use iothub_protocol::method::MethodRequest;
 use crate::activity::OperationKind;
 use crate::http::call::{Call, about, known};
 use crate::http::route::{Command, Target};
-use crate::http::{answer, body};
+use crate::http::{answer, body, spelling};
 
 /// The only carrier of what the device answered: the response itself is 200 always.
 const COMMAND_STATUS: HeaderName = HeaderName::from_static("x-ms-command-statuscode");
@@ -27,7 +27,9 @@ pub(super) async fn get(call: &Call<'_>, device: &str) -> Result<Response, Error
             hub.digital_twin(caller, &known(&client)?.device)
         })
         .await?;
-    Ok(answer::entity(&twin, &etag))
+    let mut response = answer::entity(&twin, &etag);
+    spelling::spell(&mut response);
+    Ok(response)
 }
 
 /// `PATCH /digitaltwins/{id}`: 202 without a body, since the device has yet to do what is asked.
@@ -56,6 +58,7 @@ pub(super) async fn patch(
             response.headers_mut().insert(name, value);
         }
     }
+    spelling::spell(&mut response);
     Ok(response)
 }
 

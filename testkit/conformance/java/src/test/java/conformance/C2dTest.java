@@ -2,7 +2,6 @@ package conformance;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNotNull;
-import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.microsoft.azure.sdk.iot.device.DeviceClient;
 import com.microsoft.azure.sdk.iot.device.IotHubClientProtocol;
@@ -45,7 +44,7 @@ class C2dTest {
                 assertEquals("application/json", message.getContentType());
                 assertEquals("utf-8", message.getContentEncoding());
             }
-            awaitSettled(device);
+            awaitSettled(device, 1);
         }
     }
 
@@ -62,13 +61,13 @@ class C2dTest {
             for (String text : new String[] {"1", "2", "3"}) {
                 assertEquals(text, body(next(messages)));
             }
-            awaitSettled(device);
+            awaitSettled(device, 3);
 
             Hub.drop(device.id);
             Hub.sendC2d(device.id, "meanwhile");
 
             assertEquals("meanwhile", body(next(messages)));
-            awaitSettled(device);
+            awaitSettled(device, 4);
         }
     }
 
@@ -85,11 +84,11 @@ class C2dTest {
             for (int delivery = 0; delivery < 3; delivery++) {
                 assertEquals("again", body(next(messages)));
             }
-            awaitSettled(device);
+            awaitSettled(device, 1);
             Hub.sendC2d(device.id, "then");
 
             assertEquals("then", body(next(messages)));
-            awaitSettled(device);
+            awaitSettled(device, 2);
         }
     }
 
@@ -114,11 +113,9 @@ class C2dTest {
         return new String(message.getBytes(), StandardCharsets.UTF_8);
     }
 
-    private static void awaitSettled(TestDevice device) throws Exception {
-        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(Hub.LIMIT);
-        while (Hub.waitingC2d(device.id) > 0) {
-            assertTrue(System.nanoTime() < deadline, "messages wait that were received");
-            Thread.sleep(50);
-        }
+    /** Waits until as many messages have left the device's queue as were sent to it. */
+    private static void awaitSettled(TestDevice device, int messages) throws Exception {
+        Hub.awaitNotices(device.id, "c2dEnded", messages);
+        assertEquals(0, Hub.waitingC2d(device.id));
     }
 }

@@ -21,6 +21,7 @@ import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
 import java.util.UUID;
 
@@ -134,6 +135,13 @@ final class Hub {
         return REGISTRY.getDevice(deviceId).getCloudToDeviceMessageCount();
     }
 
+    /** Waits until the timeline tells for the so-many-th time that something happened to a device. */
+    static void awaitNotices(String deviceId, String event, int count) throws Exception {
+        control(
+            "GET",
+            "timeline?client=" + deviceId + "&events=" + event + "&after=0&max=" + count + "&follow=true");
+    }
+
     /** Asks the control API for something; answers the body. */
     static String control(String verb, String path) throws Exception {
         return control(verb, path, HttpRequest.BodyPublishers.noBody());
@@ -146,7 +154,10 @@ final class Hub {
 
     private static String control(String verb, String path, HttpRequest.BodyPublisher body)
             throws Exception {
-        return send(HttpRequest.newBuilder(uri("_emulator/" + path)).method(verb, body).build());
+        return send(HttpRequest.newBuilder(uri("_emulator/" + path))
+            .timeout(Duration.ofSeconds(LIMIT))
+            .method(verb, body)
+            .build());
     }
 
     private static URI uri(String path) {

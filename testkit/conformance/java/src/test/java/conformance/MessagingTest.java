@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import com.microsoft.azure.sdk.iot.device.DeviceClient;
 import com.microsoft.azure.sdk.iot.device.FileUploadCompletionNotification;
 import com.microsoft.azure.sdk.iot.device.FileUploadSasUriRequest;
+import com.microsoft.azure.sdk.iot.device.IotHubClientProtocol;
 import com.microsoft.azure.sdk.iot.device.IotHubMessageResult;
 import com.microsoft.azure.sdk.iot.service.exceptions.IotHubNotFoundException;
 import com.microsoft.azure.sdk.iot.service.exceptions.IotHubUnauthorizedException;
@@ -93,6 +94,29 @@ class MessagingTest {
             assertNotNull(notification.getEnqueuedTimeUtcDate());
         } finally {
             listener.stop();
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(value = IotHubClientProtocol.class, names = {"MQTT", "AMQPS"})
+    void aModuleHasMessagesOfItsOwn(IotHubClientProtocol protocol) throws Exception {
+        MessagingClient sender = new MessagingClient(service(), IotHubServiceClientProtocol.AMQPS);
+        try (TestDevice device = TestDevice.register()) {
+            sender.open();
+            BlockingQueue<com.microsoft.azure.sdk.iot.device.Message> messages = new LinkedBlockingQueue<>();
+            device.openModule("m1", protocol).setMessageCallback((message, context) -> {
+                messages.add(message);
+                return IotHubMessageResult.COMPLETE;
+            }, null);
+
+            sender.send(device.id, "m1", new Message("to the module"));
+
+            var received = messages.poll(Hub.LIMIT, TimeUnit.SECONDS);
+            assertNotNull(received, "a message in time");
+            assertEquals("to the module", new String(received.getBytes()));
+            Hub.awaitNotices(device.id + "/m1", "c2dEnded", 1);
+        } finally {
+            sender.close();
         }
     }
 

@@ -1,6 +1,7 @@
 package conformance;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -10,6 +11,10 @@ import com.google.gson.JsonParser;
 import com.microsoft.azure.sdk.iot.device.DeviceClient;
 import com.microsoft.azure.sdk.iot.device.InternalClient;
 import com.microsoft.azure.sdk.iot.device.IotHubClientProtocol;
+import com.microsoft.azure.sdk.iot.device.ModuleClient;
+import com.microsoft.azure.sdk.iot.device.edge.DirectMethodRequest;
+import com.microsoft.azure.sdk.iot.device.exceptions.IotHubClientException;
+import com.microsoft.azure.sdk.iot.device.transport.https.exceptions.UnauthorizedException;
 import com.microsoft.azure.sdk.iot.device.twin.DirectMethodResponse;
 import com.microsoft.azure.sdk.iot.service.exceptions.ErrorCodeDescription;
 import com.microsoft.azure.sdk.iot.service.exceptions.IotHubGatewayTimeoutException;
@@ -20,6 +25,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -127,6 +133,25 @@ class MethodsTest {
                 () -> Hub.METHODS.invoke(device.id, "nobody", "echo", options));
             assertEquals(ErrorCodeDescription.ModuleNotFound, error.getErrorCodeDescription());
         }
+    }
+
+    /** The hub takes calls from back ends alone; modules may call where an edge runtime stands between. */
+    @Test
+    void aModuleMayNotCall() throws Exception {
+        try (TestDevice device = TestDevice.register()) {
+            echo(device.open(), 201);
+            echo(device.openModule("m1", IotHubClientProtocol.MQTT), 202);
+            ModuleClient caller = device.openModule("m2", IotHubClientProtocol.MQTT);
+            var request = new DirectMethodRequest("echo", "x", Hub.LIMIT, Hub.LIMIT);
+
+            assertUnauthorized(() -> caller.invokeMethod(device.id, request));
+            assertUnauthorized(() -> caller.invokeMethod(device.id, "m1", request));
+        }
+    }
+
+    private static void assertUnauthorized(Executable call) {
+        Throwable cause = assertThrows(IotHubClientException.class, call).getCause();
+        assertInstanceOf(UnauthorizedException.class, cause);
     }
 
     private static void echo(InternalClient client, int status) throws Exception {

@@ -14,6 +14,7 @@ import com.microsoft.azure.sdk.iot.service.query.QueryPageOptions;
 import com.microsoft.azure.sdk.iot.service.query.RawQueryResponse;
 import com.microsoft.azure.sdk.iot.service.query.TwinQueryResponse;
 import com.microsoft.azure.sdk.iot.service.registry.Device;
+import com.microsoft.azure.sdk.iot.service.registry.Module;
 import com.microsoft.azure.sdk.iot.service.twin.Twin;
 import java.util.ArrayList;
 import java.util.List;
@@ -84,6 +85,51 @@ class QueryTest {
             assertEquals(device.id, found.next().getDeviceId());
             assertFalse(found.hasNext());
         }
+    }
+
+    @Test
+    void modulesAreACollectionOfTheirOwn() throws Exception {
+        try (TestDevice device = TestDevice.register()) {
+            Hub.REGISTRY.addModule(new Module(device.id, "m1"));
+            Hub.REGISTRY.addModule(new Module(device.id, "m2"));
+
+            TwinQueryResponse found = Hub.QUERIES.queryTwins(
+                "SELECT * FROM devices.modules WHERE deviceId = '" + device.id + "'");
+
+            assertEquals("m1", found.next().getModuleId());
+            assertEquals("m2", found.next().getModuleId());
+            assertFalse(found.hasNext());
+        }
+    }
+
+    @Test
+    void rawRowsComePageByPage() throws Exception {
+        String site = siteOfFive();
+        QueryPageOptions two = QueryPageOptions.builder().pageSize(2).build();
+
+        RawQueryResponse found = Hub.QUERIES.queryRaw(ofSite("SELECT deviceId", site), two);
+
+        assertNotNull(found.getContinuationToken(), "the first of three pages");
+        List<String> ids = new ArrayList<>();
+        while (found.hasNext()) {
+            ids.add(JsonParser.parseString(found.next(two)).getAsJsonObject().get("deviceId").getAsString());
+        }
+        assertEquals(List.of(site + "-0", site + "-1", site + "-2", site + "-3", site + "-4"), ids);
+    }
+
+    @Test
+    void theTwinClientQueriesAsWell() throws Exception {
+        String site = siteOfFive();
+
+        TwinQueryResponse found =
+            Hub.TWINS.query(ofSite("SELECT *", site), QueryPageOptions.builder().pageSize(4).build());
+
+        int twins = 0;
+        while (found.hasNext()) {
+            assertEquals(site, found.next().getTags().get("site"));
+            twins++;
+        }
+        assertEquals(5, twins);
     }
 
     @Test
