@@ -67,7 +67,7 @@ struct Inner {
     registry_job: watch::Sender<u64>,
     /// How far commits survive a crash.
     progress: watch::Sender<Progress>,
-    /// Whether somebody observes.
+    /// Whether somebody observes; written under the lock of `core`.
     observed: AtomicBool,
     /// Bytes that count as one message of the day; `None`: nothing is throttled.
     message_size: Option<usize>,
@@ -493,6 +493,10 @@ impl HubHandle {
             }
         };
         core.tell_observers(observations);
+        if observed && core.observers.is_empty() {
+            // The last one has gone: what is for observers need not be made any more.
+            inner.observed.store(false, Ordering::Relaxed);
+        }
         let why = core.parting.take();
         if !(stored.is_empty() && notices.is_empty()) {
             let noticed = notices.into_iter().map(What::of);

@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod emulator;
 pub mod faults;
 pub mod handle;
+mod hex;
 pub mod http;
 pub mod mailbox;
 pub mod metrics;

@@ -200,6 +200,27 @@ pub enum IdentityChange {
     Deleted,
 }
 
+impl Change {
+    /// The events that it appends, if it does.
+    pub fn appended(&self) -> Option<&[Event]> {
+        match self {
+            Self::AppendEvents(events) => Some(events),
+            Self::PutIdentity(_)
+            | Self::DeleteIdentity(_)
+            | Self::PutTwin(_)
+            | Self::PutSubscriptions(..)
+            | Self::DeleteSubscriptions(_)
+            | Self::PutPartitionHead(..)
+            | Self::PutC2d(_)
+            | Self::DeleteC2d(..)
+            | Self::PutDocument(_)
+            | Self::DeleteDocument(..)
+            | Self::PutEntropy(_)
+            | Self::Reset => None,
+        }
+    }
+}
+
 impl<'a> Cx<'a> {
     /// For one operation at `now`.
     pub fn new(now: Timestamp, outcome: &'a mut Outcome) -> Self {

@@ -54,10 +54,13 @@ impl Record<'_> {
 pub struct Activity {
     /// By the number of the operation.
     meters: Vec<Meter>,
-    /// Guards what was refused and why; held for one addition.
+    /// Guards what was refused and why, and that nobody reads the meters while a refusal is half
+    /// counted; held for one addition, and to read the meters.
     refusals: Mutex<Refusals>,
     /// Guards the counts of things that are not emulated; held for one addition.
     not_emulated: Mutex<BTreeMap<String, u64>>,
+    /// All of them together, those included that are not told apart any more.
+    not_emulated_requests: AtomicU64,
     rankings: Rankings,
     spans: Spans,
     /// How many read the numbers as a stream.
@@ -127,6 +130,7 @@ impl Default for Activity {
                 .collect(),
             refusals: Mutex::default(),
             not_emulated: Mutex::default(),
+            not_emulated_requests: AtomicU64::new(0),
             rankings: Rankings::default(),
             spans: Spans::default(),
             watchers: AtomicU64::new(0),
@@ -138,16 +142,19 @@ impl Activity {
     /// Takes the record of an operation in.
     pub(crate) fn record(&self, record: &Record<'_>) {
         let meter = &self.meters[record.kind as usize];
-        meter.latency.record(record.elapsed);
         match record.refusal {
-            None if record.items > 1 => {
-                let further = record.items - 1;
-                meter.further_items.fetch_add(further, Ordering::Relaxed);
+            None => {
+                meter.latency.record(record.elapsed);
+                if record.items > 1 {
+                    let further = record.items - 1;
+                    meter.further_items.fetch_add(further, Ordering::Relaxed);
+                }
             }
-            None => {}
             Some(error) => {
+                let mut refusals = lock(&self.refusals);
+                meter.latency.record(record.elapsed);
                 meter.refused.fetch_add(1, Ordering::Relaxed);
-                lock(&self.refusals).push(record, error);
+                refusals.push(record, error);
             }
         }
         self.rankings.record(record);
@@ -158,6 +165,7 @@ impl Activity {
     /// Records that something was asked for that is not emulated.
     pub fn record_not_emulated(&self, what: &str) {
         tracing::warn!("not emulated: {what}");
+        self.not_emulated_requests.fetch_add(1, Ordering::Relaxed);
         let mut counts = lock(&self.not_emulated);
         if let Some(count) = counts.get_mut(what) {
             *count += 1;
@@ -171,17 +179,22 @@ impl Activity {
         lock(&self.not_emulated).clone()
     }
 
-    /// How often each operation succeeded and was refused.
-    pub fn counts(&self) -> impl Iterator<Item = (OperationKind, u64, u64)> + '_ {
-        self.tallies()
-            .map(|tally| (tally.kind, tally.succeeded, tally.refused))
+    /// How often something was asked for that is not emulated.
+    pub fn not_emulated_requests(&self) -> u64 {
+        self.not_emulated_requests.load(Ordering::Relaxed)
     }
 
-    /// What happened to each operation.
-    pub fn tallies(&self) -> impl Iterator<Item = Tally> + '_ {
+    /// How often each operation succeeded and was refused.
+    pub fn counts(&self) -> impl Iterator<Item = (OperationKind, u64, u64)> + '_ {
+        let tallies = self.tallies().into_iter();
+        tallies.map(|tally| (tally.kind, tally.succeeded, tally.refused))
+    }
+
+    /// What happened to each operation. No count is ever less than it was before.
+    pub fn tallies(&self) -> Vec<Tally> {
+        let _whole = lock(&self.refusals);
         let all = OperationKind::ALL.iter().zip(&self.meters);
         all.map(|(&kind, meter)| {
-            // Read first, so that what is recorded meanwhile is not more than there was.
             let refused = meter.refused.load(Ordering::Relaxed);
             let further = meter.further_items.load(Ordering::Relaxed);
             let latencies = meter.latency.read();
@@ -194,6 +207,7 @@ impl Activity {
                 latencies,
             }
         })
+        .collect()
     }
 
     /// How often each operation was refused, by what was answered.
@@ -311,8 +325,8 @@ mod tests {
     }
 
     fn tally(activity: &Activity, kind: OperationKind) -> Tally {
-        let found = activity.tallies().find(|tally| tally.kind == kind);
-        found.unwrap()
+        let mut all = activity.tallies().into_iter();
+        all.find(|tally| tally.kind == kind).unwrap()
     }
 
     #[test]
@@ -331,6 +345,19 @@ mod tests {
         let tally = tally(&activity, OperationKind::SendTelemetry);
         assert_eq!((tally.succeeded, tally.refused, tally.items), (2, 0, 65));
         assert_eq!(tally.latencies.count(), 2);
+    }
+
+    #[test]
+    fn more_than_is_told_apart_is_counted_all_the_same() {
+        let activity = Activity::default();
+
+        for number in 0..NOT_EMULATED_CAPACITY + 5 {
+            activity.record_not_emulated(&format!("GET /{number}"));
+        }
+
+        assert_eq!(activity.not_emulated().len(), NOT_EMULATED_CAPACITY);
+        let all = NOT_EMULATED_CAPACITY as u64 + 5;
+        assert_eq!(activity.not_emulated_requests(), all);
     }
 
     #[test]

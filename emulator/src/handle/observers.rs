@@ -21,7 +21,10 @@ impl HubHandle {
     /// Tells what happens from now on. What does not fit into `capacity` is dropped and counted.
     pub fn observe(&self, capacity: usize) -> mpsc::Receiver<Observation> {
         let (sender, receiver) = mpsc::channel(capacity);
-        self.lock().observers.push(sender);
+        let mut core = self.lock();
+        // Where nothing happens, nobody else notices that observers have gone.
+        core.observers.retain(|observer| !observer.is_closed());
+        core.observers.push(sender);
         self.inner.observed.store(true, Ordering::Relaxed);
         receiver
     }
@@ -59,22 +62,49 @@ impl Core {
 
 /// What observers are told of an operation.
 pub(super) fn observations(changes: &[Change], notices: &[Notice]) -> Vec<Observation> {
-    let events = changes.iter().filter_map(|change| match change {
-        Change::AppendEvents(events) => Some(Observation::Events(events.as_slice().into())),
-        Change::PutIdentity(_)
-        | Change::DeleteIdentity(_)
-        | Change::PutTwin(_)
-        | Change::PutSubscriptions(..)
-        | Change::DeleteSubscriptions(_)
-        | Change::PutPartitionHead(..)
-        | Change::PutC2d(_)
-        | Change::DeleteC2d(..)
-        | Change::PutDocument(_)
-        | Change::DeleteDocument(..)
-        | Change::PutEntropy(_)
-        | Change::Reset => None,
-    });
+    let appended = changes.iter().filter_map(Change::appended);
+    let events = appended.map(|events| Observation::Events(events.into()));
     events
         .chain(notices.iter().cloned().map(Observation::Notice))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use iothub_hub::{Hub, HubConfig, Principal};
+    use iothub_protocol::DeviceId;
+    use iothub_protocol::registry::{IdentitySpec, IfMatch};
+
+    use super::*;
+    use crate::activity::OperationKind;
+    use crate::clock::HubClock;
+    use crate::store::MemoryStore;
+
+    async fn register(handle: &HubHandle, name: &str) {
+        let device = DeviceId::parse(name).unwrap();
+        let registered = handle.call(OperationKind::PutDevice.hub_wide(), |hub, cx| {
+            let (operator, spec) = (Principal::operator(), IdentitySpec::default());
+            hub.put_device(cx, &operator, &device, spec, &IfMatch::Absent)
+        });
+        registered.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn observers_who_have_gone_cost_nothing() {
+        let hub = Hub::new(HubConfig::default());
+        let partitions = hub.partition_heads().len();
+        let store = Box::new(MemoryStore::new(partitions as u16, 1 << 20));
+        let handle = HubHandle::open(hub, store, Arc::new(HubClock::system())).unwrap();
+
+        for _ in 0..10 {
+            drop(handle.observe(1));
+        }
+        assert_eq!(handle.lock().observers.len(), 1);
+        register(&handle, "d1").await;
+        assert!(!handle.inner.observed.load(Ordering::Relaxed));
+
+        let mut observer = handle.observe(1);
+        register(&handle, "d2").await;
+        assert!(observer.recv().await.is_some());
+    }
 }

@@ -6,7 +6,6 @@
 //! that.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
@@ -25,6 +24,7 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 use sha2::{Digest, Sha256};
 
 use super::answer;
+use crate::hex::hex;
 
 /// The segment after the control API's root under which the files are.
 pub(super) const FILES: &str = "ui";
@@ -217,15 +217,6 @@ fn guard(headers: &mut HeaderMap) {
 fn is_known(headers: &HeaderMap, etag: &str) -> bool {
     let known = headers.get(IF_NONE_MATCH).and_then(|it| it.to_str().ok());
     known.is_some_and(|known| known.split(',').any(|one| one.trim() == etag))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 fn content_type(path: &str) -> &'static str {

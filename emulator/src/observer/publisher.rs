@@ -79,6 +79,11 @@ impl Publisher {
                 Ok(()) => return,
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "observer bus");
+                    if !matches!(error, BusError::Dead) {
+                        // There is no other router whose link could be had at once.
+                        self.feed.count_dropped(self.batch.len() as u64);
+                        self.batch.clear();
+                    }
                 }
             }
             // A link that fails before there was anything to tell would fail again at once.

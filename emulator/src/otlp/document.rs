@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::OtlpSettings;
 use crate::activity::Span;
+use crate::hex::hex;
 use crate::metrics::{Data, Family};
 
 /// The kind of a span that answers a request.
@@ -194,8 +195,4 @@ fn integer(name: &str, value: u64) -> Value {
 
 fn nanoseconds(time: Timestamp) -> u128 {
     time.since(Timestamp::UNIX_EPOCH).as_nanos()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

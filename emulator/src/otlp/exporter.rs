@@ -29,6 +29,8 @@ struct Exporter {
     collector: Collector,
     spans: mpsc::Receiver<Span>,
     batch: Vec<Span>,
+    /// Since the oldest of the batch came; `None`: there is none.
+    waiting: Option<Stopwatch>,
     /// Since the last metrics.
     told: Stopwatch,
     /// When the process began, by the world's clock.
@@ -47,6 +49,7 @@ pub(crate) async fn run(handle: HubHandle, settings: OtlpSettings, stop: Cancell
         collector: Collector::new(settings),
         spans,
         batch: Vec::with_capacity(BATCH),
+        waiting: None,
         told: Stopwatch::start(),
         began: clock::world_now(),
         pause: None,
@@ -72,21 +75,21 @@ impl Exporter {
                 continue;
             }
             let room = BATCH - self.batch.len();
-            let wait = if self.batch.is_empty() {
-                due
-            } else {
-                due.min(LINGER)
-            };
-            let complete = tokio::select! {
+            let left = self
+                .waiting
+                .map(|since| LINGER.saturating_sub(since.elapsed()));
+            tokio::select! {
                 count = self.spans.recv_many(&mut self.batch, room) => {
                     if count == 0 {
                         return;
                     }
-                    self.batch.len() == BATCH
+                    self.waiting.get_or_insert_with(Stopwatch::start);
                 }
-                () = clock::rest(wait) => true,
-            };
-            if complete {
+                () = clock::rest(left.map_or(due, |left| left.min(due))) => {}
+            }
+            // However many come meanwhile, the oldest waits no longer.
+            let is_old = self.waiting.is_some_and(|since| since.elapsed() >= LINGER);
+            if self.batch.len() == BATCH || is_old {
                 self.send_spans().await;
             }
         }
@@ -101,6 +104,7 @@ impl Exporter {
     }
 
     async fn send_spans(&mut self) {
+        self.waiting = None;
         if self.batch.is_empty() {
             return;
         }

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -169,6 +170,22 @@ fn metrics_are_sent_from_time_to_time_with_the_headers_that_were_set() {
     assert_eq!(point["count"], counts.to_string());
     let bounds = point["explicitBounds"].as_array().unwrap().len();
     assert_eq!(point["bucketCounts"].as_array().unwrap().len(), bounds + 1);
+}
+
+#[test]
+fn spans_that_keep_coming_do_not_make_the_first_one_wait() {
+    const AT_A_TIME: Duration = Duration::from_millis(50);
+    let (port, posted) = collector();
+    let served = Served::start(&[&format!("--otlp-endpoint=http://127.0.0.1:{port}")]);
+
+    // Less than one request has room for.
+    let taken = (0..200).any(|_| {
+        get(&served, "/_emulator/hub/devices/nobody", "");
+        let posted = posted.recv_timeout(AT_A_TIME);
+        posted.is_ok_and(|request| request.path == "/v1/traces")
+    });
+
+    assert!(taken, "no span came within ten seconds");
 }
 
 #[test]
