@@ -222,7 +222,9 @@ async fn device(
         bail!("the hub answers with a twin that is no object")
     };
     let mut entry = Map::new();
-    if let Some(parent) = twin["parentScopes"][0].as_str().and_then(parent) {
+    // Not every hub tells of parents where there are none.
+    let scope = twin.get("parentScopes").and_then(|all| all[0].as_str());
+    if let Some(parent) = scope.and_then(parent) {
         entry.insert("parent".into(), parent.into());
     }
     entry.insert("twin".into(), sections(&mut twin));

@@ -89,6 +89,21 @@ impl TopCommand {
         Screen::new(self.context.address().url().to_owned())
     }
 
+    /// The next sample; `None` when there is none: the stream has ended, or is opened again after a
+    /// while. Safe to drop half-way.
+    async fn follow(&self, stream: &mut Option<EmulatorStream>) -> Option<Value> {
+        let Some(open) = stream else {
+            clock::rest(PATIENCE).await;
+            *stream = self.open().await.ok();
+            return None;
+        };
+        let sample = next(open).await.ok().flatten();
+        if sample.is_none() {
+            *stream = None;
+        }
+        sample
+    }
+
     /// Until somebody has had enough.
     async fn watch(&self, terminal: &mut Terminal, stream: EmulatorStream) -> anyhow::Result<()> {
         let mut screen = self.screen();
@@ -99,12 +114,10 @@ impl TopCommand {
         loop {
             terminal.draw(&screen)?;
             tokio::select! {
-                told = follow(&mut stream) => match told {
+                // Keys are heard also while an emulator is asked for that does not answer.
+                told = self.follow(&mut stream) => match told {
                     Some(sample) => screen.take(sample),
-                    None => {
-                        screen.lose();
-                        stream = self.open().await.ok();
-                    }
+                    None => screen.lose(),
                 },
                 key = keys.recv() => match key {
                     Some(b'p') => screen.toggle_pause(),
@@ -118,19 +131,6 @@ impl TopCommand {
             }
         }
     }
-}
-
-/// The next sample; `None` when the stream has ended, after a while.
-async fn follow(stream: &mut Option<EmulatorStream>) -> Option<Value> {
-    let sample = match stream {
-        Some(stream) => next(stream).await.ok().flatten(),
-        None => None,
-    };
-    if sample.is_none() {
-        *stream = None;
-        clock::rest(PATIENCE).await;
-    }
-    sample
 }
 
 async fn next(stream: &mut EmulatorStream) -> anyhow::Result<Option<Value>> {
