@@ -134,6 +134,14 @@ impl Authority {
         self.add(grant)
     }
 
+    /// The client whose name a login has, if it has one.
+    pub(super) fn client_of_login(response: &[u8]) -> Option<ClientId> {
+        match Login::parse(plain_response(response)?.0) {
+            Login::Client { client, .. } => ClientId::parse(client).ok(),
+            Login::Policy { .. } | Login::Key(_) => None,
+        }
+    }
+
     /// The peer has shown a certificate and holds its key.
     pub(super) fn show(&mut self, hub: &Hub, now: Timestamp, certificate: CertificateFacts) {
         // SDKs open a connection and attach a link when there is something to say, so that a device

@@ -14,10 +14,11 @@ use iothub_protocol::amqp::error::condition;
 use iothub_protocol::amqp::performative::{Attach, Role};
 use iothub_protocol::amqp::sasl::SaslCode;
 use iothub_protocol::amqp::{AmqpError, LinkId};
-use iothub_protocol::{Clock, Timestamp};
+use iothub_protocol::{Clock, Error, Timestamp};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
+use super::authority::Authority;
 use super::nodes::{Node, Opening, Wake};
 use super::output::write_all;
 use super::shared::{Shared, shown, without_port};
@@ -358,6 +359,7 @@ where
 
     /// Answers a mechanism (`spec/amqp.md` 2.2).
     fn authenticate(&mut self, mechanism: &str, response: Option<Bytes>) -> Result<(), Ending> {
+        let mut client = None;
         let taken = match mechanism {
             // Who it is shows by tokens.
             "ANONYMOUS" | "MSSBCBS" => Ok(()),
@@ -365,19 +367,22 @@ where
                 let shared = &mut self.shared;
                 let (authority, now) = (&mut shared.authority, shared.handle.clock().now());
                 let response = response.unwrap_or_default();
-                let taken = shared
+                client = Authority::client_of_login(&response);
+                shared
                     .handle
-                    .inspect(|hub| authority.log_in(hub, now, &response));
-                taken.map_err(|error| error.detail)
+                    .inspect(|hub| authority.log_in(hub, now, &response))
             }
             "EXTERNAL" => {
                 self.show_certificate();
                 match self.shared.authority.has_certificate() {
                     true => Ok(()),
-                    false => Err("there is no client certificate".to_owned()),
+                    false => Err(Error::unauthorized("there is no client certificate")),
                 }
             }
-            other => Err(format!("there is no mechanism {other}")),
+            other => {
+                let detail = format!("there is no mechanism {}", shown(other));
+                Err(Error::unauthorized(detail))
+            }
         };
         let address = self.shared.peer.address;
         match taken {
@@ -386,8 +391,9 @@ where
                 self.shared.machine.sasl_outcome(SaslCode::Ok);
                 Ok(())
             }
-            Err(reason) => {
-                tracing::info!(peer = %address, mechanism, reason, "login refused");
+            Err(error) => {
+                tracing::info!(peer = %address, mechanism, reason = error.detail, "login refused");
+                self.shared.handle.refuse_connect(client.as_ref(), &error);
                 self.shared.machine.sasl_outcome(SaslCode::Auth);
                 Err(Ending::Refused)
             }

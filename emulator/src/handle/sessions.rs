@@ -60,6 +60,14 @@ impl HubHandle {
         .await
     }
 
+    /// Tells of somebody who was not let in before the hub was asked; of others the hub's own
+    /// refusal tells.
+    pub fn refuse_connect(&self, client: Option<&ClientId>, why: &Error) {
+        let connect = OperationKind::Connect;
+        let operation = client.map_or(connect.hub_wide(), |client| connect.on(client));
+        self.record(operation, Stopwatch::start(), Some(why));
+    }
+
     /// Ends a session whose connection is over.
     pub fn disconnect(&self, session: SessionId, client: &ClientId, end: End) {
         self.disconnect_because(session, client, end, None);

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, TRANSFER_ENCODING};
 use http::{Request, Version};
 use hyper::body::{Body as _, Incoming};
+use iothub_protocol::http::path_segments;
 
 use super::control;
 use crate::timeline::{Direction, Tap};
@@ -106,11 +107,12 @@ impl<'a> Recorded<'a> {
     }
 }
 
-/// What the people who run the emulator ask for is no part of what their devices do.
+/// What the people who run the emulator ask for is no part of what their devices do, however the
+/// path is written: their token is in it.
 fn is_of_the_dashboard(path: &str) -> bool {
-    let first = path.trim_start_matches('/').split('/').next();
-    first.is_none_or(|first| {
-        first.is_empty() || first == "metrics" || first.eq_ignore_ascii_case(control::ROOT)
+    let segments = path_segments(path).unwrap_or_default();
+    segments.first().is_none_or(|first| {
+        first.is_empty() || first == control::METRICS || first.eq_ignore_ascii_case(control::ROOT)
     })
 }
 
@@ -138,4 +140,29 @@ fn put_headers(out: &mut Vec<u8>, headers: &HeaderMap) {
 
 fn lock(tap: &Mutex<Tap>) -> MutexGuard<'_, Tap> {
     tap.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_control_api_is_left_out_however_its_path_is_written() {
+        for path in [
+            "/",
+            "/metrics",
+            "/_emulator",
+            "/_emulator/info",
+            "/_Emulator/login",
+            "/%5Femulator/info",
+            "/_emulator%2Finfo",
+            "//_emulator/info",
+            "/%FF",
+        ] {
+            assert!(is_of_the_dashboard(path), "{path}");
+        }
+        for path in ["/devices/d1", "/devices/_emulator", "/twins%2Fd1"] {
+            assert!(!is_of_the_dashboard(path), "{path}");
+        }
+    }
 }

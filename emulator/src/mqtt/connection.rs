@@ -13,7 +13,7 @@ use iothub_protocol::mqtt::packet::{
     ClientPacket, ConnAckCode, Connect, Publish, QoS, ServerPacket,
 };
 use iothub_protocol::mqtt::username::UserName;
-use iothub_protocol::{Clock, Error, ErrorCode, Message, Timestamp, json};
+use iothub_protocol::{ClientId, Clock, Error, ErrorCode, Message, Timestamp, json};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
@@ -262,13 +262,18 @@ async fn enter(
     peer: &Peer,
     connect: &Connect,
 ) -> Result<(Admitted, bool, Step), Error> {
-    let unauthorized = |detail: String| Error::new(ErrorCode::IotHubUnauthorizedAccess, detail);
+    let refused = |detail: String| {
+        let error = Error::new(ErrorCode::IotHubUnauthorizedAccess, detail);
+        let client = ClientId::parse(&connect.client_id).ok();
+        handle.refuse_connect(client.as_ref(), &error);
+        error
+    };
     let text = connect.username.as_deref().unwrap_or_default();
-    let username = UserName::parse(text)
-        .map_err(|error| unauthorized(format!("user name {text:?}: {error}")))?;
+    let username =
+        UserName::parse(text).map_err(|error| refused(format!("user name {text:?}: {error}")))?;
     let client = username.client;
     if connect.client_id != client.to_string() {
-        return Err(unauthorized(format!(
+        return Err(refused(format!(
             "client id {:?} is not the {client} of the user name",
             connect.client_id
         )));
@@ -281,14 +286,14 @@ async fn enter(
                 tracing::warn!(%client, reason, "the will is dropped");
                 None
             }
-            Err(Violation(reason)) => return Err(unauthorized(reason)),
+            Err(Violation(reason)) => return Err(refused(reason)),
         },
     };
     let password = match connect.password.as_deref() {
         None | Some([]) => None,
         Some(password) => Some(
             std::str::from_utf8(password)
-                .map_err(|_| unauthorized("the password is not UTF-8".into()))?,
+                .map_err(|_| refused("the password is not UTF-8".into()))?,
         ),
     };
     // Read before the lock is taken: a certificate is work, and who has a token needs none.

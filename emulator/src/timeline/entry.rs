@@ -334,21 +334,7 @@ impl What {
             |a: &Event, b: &Event| a.origin.client == b.origin.client && a.source == b.source;
         changes
             .iter()
-            .filter_map(|change| match change {
-                Change::AppendEvents(events) => Some(events),
-                Change::PutIdentity(_)
-                | Change::DeleteIdentity(_)
-                | Change::PutTwin(_)
-                | Change::PutSubscriptions(..)
-                | Change::DeleteSubscriptions(_)
-                | Change::PutPartitionHead(..)
-                | Change::PutC2d(_)
-                | Change::DeleteC2d(..)
-                | Change::PutDocument(_)
-                | Change::DeleteDocument(..)
-                | Change::PutEntropy(_)
-                | Change::Reset => None,
-            })
+            .filter_map(Change::appended)
             .flat_map(|events| events.chunk_by(by_sender))
             .map(|run| Self::Stored {
                 client: run[0].origin.client.clone(),

@@ -19,6 +19,7 @@ mod weight;
 mod wire;
 mod wish;
 
+pub(crate) use decode::client_of_path;
 pub use entry::{C2dStep, Entry, Excerpt, Kind, What};
 pub use log::{Interest, Timeline};
 pub use pcapng::PcapNg;

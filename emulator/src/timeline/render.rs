@@ -9,6 +9,7 @@ use super::decode::Packet;
 use super::entry::{C2dStep, Entry, Excerpt, Kind, What};
 use super::wire::Exchange;
 use crate::activity::microseconds;
+use crate::hex::hex;
 use crate::transport::TransportKind;
 
 /// An entry that is no exchange as a JSON document.
@@ -242,13 +243,4 @@ pub(super) fn text(bytes: &[u8], cut: bool) -> Option<&str> {
         }
         Err(_) => None,
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut hex = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
 }

@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::device_telemetry::message;
-use super::hub::emulator;
+use super::hub::{self, emulator};
 use super::watcher::Watcher;
 
 #[tokio::test]
@@ -41,5 +41,23 @@ async fn a_device_is_known_from_its_first_bytes_on() {
     assert!(lines.iter().any(|line| line["event"] == "telemetryStored"));
     let all = told.join("\n");
     assert!(!all.contains("sig="), "{all}");
+    assert!(other.lines().is_empty());
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_is_told_of_its_device() {
+    let emulator = emulator().await;
+    let mut watcher = Watcher::of(&emulator, "refusal", Some("d1"));
+    let mut other = Watcher::of(&emulator, "refusal", Some("d2"));
+
+    let mut client = Client::connect(&emulator).await;
+    let token = "SharedAccessSignature sr=hub%2Fdevices%2Fd1&sig=AAAA&se=1";
+    let (status, _) = client.put_token(&hub::resource("d1"), token).await;
+
+    assert_eq!(status, 401);
+    let lines = watcher.lines();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!(lines[0]["operation"], "connect");
+    assert_eq!(lines[0]["refusal"]["code"], "IotHubUnauthorizedAccess");
     assert!(other.lines().is_empty());
 }

@@ -84,6 +84,26 @@ async fn a_refused_login_is_seen_by_who_watches_the_device() {
 }
 
 #[tokio::test]
+async fn who_is_refused_before_the_hub_is_asked_is_told_too() {
+    let emulator = emulator().await;
+    let mut watcher = Watcher::of(&emulator, "refusal", Some("other"));
+
+    let mut client = Client::dial(&emulator).await;
+    let mut connect = super::client::connect("d1", "SharedAccessSignature sr=x&sig=AAAA&se=1");
+    connect.client_id = "other".into();
+    client.send(&ClientPacket::Connect(connect)).await;
+    client.next().await.unwrap();
+
+    let lines = watcher.lines();
+    assert_eq!(brief(&lines), ["connect"]);
+    let detail = lines[0]["refusal"]["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("is not the d1 of the user name"),
+        "{detail}"
+    );
+}
+
+#[tokio::test]
 async fn while_nobody_asks_nothing_is_taken_down() {
     let emulator = emulator().await;
     let client = Client::online(&emulator, "d1").await;

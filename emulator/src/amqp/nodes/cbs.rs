@@ -9,6 +9,7 @@ use iothub_protocol::amqp::connection::Delivery;
 use super::Opening;
 use crate::amqp::shared::{Shared, shown};
 use crate::amqp::{devices, responder};
+use crate::timeline::client_of_path;
 
 /// The node.
 pub(in crate::amqp) struct Node {}
@@ -70,6 +71,8 @@ async fn put(shared: &mut Shared, request: &PutToken) -> (i32, String) {
                 reason = error.detail,
                 "token refused"
             );
+            let client = client_of_path(&request.audience);
+            shared.handle.refuse_connect(client.as_ref(), &error);
             (401, error.detail)
         }
     }

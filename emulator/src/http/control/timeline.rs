@@ -31,6 +31,9 @@ const NEWEST_BYTES: usize = 4 * 1024 * 1024;
 const PIECE: usize = 64 * 1024;
 /// Entries that are taken at a time.
 const CHUNK: usize = 64;
+/// Entries that are looked at before other tasks have their turn: nothing may come of them, and more
+/// may be coming all the while.
+const LOOKED_AT: usize = 1024;
 /// Bytes of a packet that can be asked for.
 const MOST_HEX: usize = 64 * 1024;
 /// Long enough for what happens in quick succession to come together, and too short for a person to
@@ -226,6 +229,9 @@ impl Feed {
                 return None;
             }
             if !self.reader.is_at_end() {
+                if self.follow && self.shutdown.is_cancelled() {
+                    return None;
+                }
                 tokio::task::yield_now().await;
                 continue;
             }
@@ -251,8 +257,8 @@ impl Feed {
         {
             piece.extend_from_slice(&ready);
         }
-        let mut seen = Vec::new();
-        while piece.len() < PIECE && self.left > 0 {
+        let (mut seen, mut looked_at) = (Vec::new(), 0);
+        while piece.len() < PIECE && self.left > 0 && looked_at < LOOKED_AT {
             let batch = self.reader.take(CHUNK.min(self.left));
             if batch.missed > 0 {
                 self.write_missed(&mut piece, batch.missed);
@@ -261,6 +267,7 @@ impl Feed {
                 break;
             }
             self.left -= batch.entries.len();
+            looked_at += batch.entries.len();
             for entry in batch.entries {
                 self.viewer.look(entry, &mut seen);
             }

@@ -74,6 +74,12 @@ impl Speech {
         }
     }
 
+    /// Bytes that are kept of the connection, roughly.
+    pub(super) fn kept(&self) -> usize {
+        self.links.len() * (size_of::<Link>() + 2 * NAME)
+            + self.parts.values().map(BytesMut::len).sum::<usize>()
+    }
+
     fn header(&mut self, pending: &mut BytesMut) -> Found {
         let Some(bytes) = pending.first_chunk::<8>() else {
             return Found::Part;

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use iothub_protocol::ClientId;
 use serde_json::{Map, Value, json};
 
-use super::super::entry::Excerpt;
 use super::super::render::show_excerpt;
 use super::super::wire::Direction;
 use super::{Packet, client_of_path, secret};
@@ -56,10 +55,7 @@ impl Speech {
             }
         };
         detail["headers"] = Value::Object(headers);
-        let excerpt = Excerpt {
-            length: usize::try_from(length).unwrap_or(usize::MAX),
-            ..Excerpt::of(body)
-        };
+        let excerpt = secret::excerpt(body, usize::try_from(length).unwrap_or(usize::MAX));
         show_excerpt(&mut detail, "body", &excerpt);
         let size = match length {
             0 => String::new(),
@@ -81,9 +77,10 @@ fn split(bytes: &[u8]) -> (&[u8], &[u8]) {
 fn header(line: &str) -> Option<(String, Value)> {
     let (name, value) = line.split_once(':')?;
     let value = value.trim();
-    let shown = match name.eq_ignore_ascii_case("authorization") {
-        true => secret::credential(value),
-        false => secret::shown(value).into(),
+    let shown = match name.to_ascii_lowercase().as_str() {
+        "authorization" => secret::credential(value),
+        "cookie" | "set-cookie" => secret::hidden(value).into(),
+        _ => secret::shown(value).into(),
     };
     Some((name.to_owned(), shown))
 }

@@ -24,6 +24,9 @@ use super::wire::{Direction, Exchange, Protocol};
 const MOST_CONNECTIONS: usize = 4096;
 /// Bytes of a packet that are waited for.
 const MOST_PENDING: usize = 1024 * 1024;
+/// Bytes that are kept of all connections together; beyond it, what is kept of the one that has been
+/// silent for longest goes, too.
+const MOST_KEPT: usize = 16 * 1024 * 1024;
 /// Clients that a connection's bytes may name.
 const MOST_CLIENTS: usize = 64;
 
@@ -33,6 +36,8 @@ pub(super) struct Conversations {
     by_connection: HashMap<u64, Conversation>,
     /// Counts exchanges, to tell who has been silent for longest.
     turn: u64,
+    /// Bytes that are kept of all of them.
+    kept: usize,
 }
 
 /// One connection.
@@ -100,17 +105,23 @@ impl Conversations {
     pub(super) fn read(&mut self, exchange: &Exchange) -> (Vec<Packet>, &[ClientId]) {
         self.turn += 1;
         let id = exchange.connection.id;
-        if self.by_connection.len() >= MOST_CONNECTIONS && !self.by_connection.contains_key(&id) {
+        let is_new = !self.by_connection.contains_key(&id);
+        while (is_new && self.by_connection.len() >= MOST_CONNECTIONS) || self.kept > MOST_KEPT {
             let silent = self.by_connection.iter().min_by_key(|it| it.1.last_turn);
-            let silent = silent.map(|it| *it.0);
-            silent.and_then(|silent| self.by_connection.remove(&silent));
+            let Some(silent) = silent.map(|it| *it.0) else {
+                break;
+            };
+            let gone = self.by_connection.remove(&silent);
+            self.kept -= gone.map_or(0, |gone| gone.kept());
         }
         let conversation = self
             .by_connection
             .entry(id)
             .or_insert_with(|| Conversation::new(exchange.connection.protocol));
         conversation.last_turn = self.turn;
+        let before = conversation.kept();
         let packets = conversation.read(exchange);
+        self.kept = self.kept - before + conversation.kept();
         (packets, &conversation.named)
     }
 }
@@ -167,6 +178,16 @@ impl Conversation {
         packets
     }
 
+    /// Bytes that are kept of it, roughly.
+    fn kept(&self) -> usize {
+        let pending: usize = self.halves.iter().map(|half| half.pending.len()).sum();
+        pending
+            + match &self.speech {
+                Speech::Amqp(speech) => speech.kept(),
+                Speech::Mqtt(_) | Speech::Http(_) => 0,
+            }
+    }
+
     fn next(&mut self, direction: Direction, pending: &mut BytesMut) -> Found {
         match &mut self.speech {
             Speech::Mqtt(speech) => speech.next(direction, pending),
@@ -182,7 +203,7 @@ fn noise(bytes: Bytes, why: &str) -> Packet {
 }
 
 /// The client that a path or an audience names: `…/devices/{d}[/modules/{m}]…`.
-fn client_of_path(path: &str) -> Option<ClientId> {
+pub(crate) fn client_of_path(path: &str) -> Option<ClientId> {
     let mut segments = path.split('/').skip_while(|segment| {
         let roots = ["devices", "twins", "digitaltwins"];
         !roots.iter().any(|root| segment.eq_ignore_ascii_case(root))

@@ -282,6 +282,25 @@ fn http_messages_name_their_device_and_hide_their_token() {
 }
 
 #[test]
+fn keys_in_bodies_and_cookies_are_not_shown() {
+    let request = "PUT /devices/d1 HTTP/1.1\r\ncookie: iothub_emulator=0123456789\r\n\r\n\
+                   {\"authentication\":{\"symmetricKey\":{\"primaryKey\":\"0123456789\"}}}";
+    let packets = read(
+        Protocol::Http,
+        Direction::In,
+        request.as_bytes(),
+        &[request.len()],
+    );
+
+    let detail = &packets[0].detail;
+    assert_eq!(
+        detail["body"]["authentication"]["symmetricKey"]["primaryKey"],
+        "012345…"
+    );
+    assert!(!detail.to_string().contains("0123456"), "{detail}");
+}
+
+#[test]
 fn after_a_gap_reading_begins_anew() {
     let mut ping = BytesMut::new();
     encode_client(&ClientPacket::PingReq, &mut ping);
@@ -294,6 +313,28 @@ fn after_a_gap_reading_begins_anew() {
     let packets = conversations.read(&behind).0;
 
     assert_eq!(summaries(&packets), ["PINGREQ"]);
+}
+
+#[test]
+fn what_is_waited_for_is_bounded_over_all_connections() {
+    let mut conversations = Conversations::default();
+    let peer = (Ipv4Addr::LOCALHOST, 50_000).into();
+    // The beginning of a packet of 900,000 bytes.
+    let mut begun = vec![0x30, 0xa0, 0xf7, 0x36];
+    begun.resize(800_000, 0);
+
+    for id in 0..100 {
+        let connection = Connection::new(id, Protocol::Mqtt, peer, TransportKind::Tcp);
+        let begun = exchange(&Arc::new(connection), Direction::In, 0, &begun);
+        assert_eq!(conversations.read(&begun).0, []);
+    }
+
+    let kept = conversations.by_connection.values();
+    assert_eq!(
+        kept.map(Conversation::kept).sum::<usize>(),
+        conversations.kept
+    );
+    assert!(conversations.kept <= MOST_KEPT + begun.len());
 }
 
 #[test]

@@ -4,8 +4,9 @@ use iothub_protocol::Timestamp;
 use iothub_protocol::amqp::{AmqpError, DeliveryState, Map, Symbol, Value as Amqp};
 use serde_json::{Map as Object, Value, json};
 
-use super::super::render::{hex, text};
+use super::super::render::text;
 use super::secret;
+use crate::hex::hex;
 
 /// Characters of a text and bytes of a binary that are shown.
 const LONGEST: usize = 4096;
