@@ -38,25 +38,28 @@ async function route() {
   // A heading, until the page has its own.
   const waiting = h('h1', { class: 'waiting' }, 'Loading…');
   replace(main, waiting, root);
+  main.setAttribute('aria-busy', 'true');
   new MutationObserver((_, observer) => {
     observer.disconnect();
     waiting.remove();
   }).observe(root, { childList: true });
-  let title = 'Not found';
+  const name = (title) => { document.title = `${title} · IoT Hub emulator`; };
   try {
     if (!known) throw new Error(`There is no page “${page}”.`);
     const module = await import(`./pages/${known}.js`);
     if (shown !== mine) return;
-    title = typeof module.title === 'function' ? module.title(params) : module.title;
+    name(typeof module.title === 'function' ? module.title(params) : module.title);
     const end = await module.mount(root, params);
     if (shown === mine) unmount = end;
     else end?.();
   } catch (error) {
     if (shown !== mine) return;
     console.error(error);
+    if (!known) name('Not found');
     replace(root, pageHead(known ? 'This page could not be loaded' : 'No such page'), failure(error));
   }
-  document.title = `${title} · IoT Hub emulator`;
+  if (shown !== mine) return;
+  main.removeAttribute('aria-busy');
   scrollTo(0, 0);
   if (!first) (root.querySelector('h1') ?? main).focus({ preventScroll: true });
   first = false;

@@ -13,17 +13,18 @@ const FOLDER = fileURLToPath(new URL('../../emulator/docs/images/', import.meta.
 /** Larger ones are a burden for whoever clones. */
 const MOST_BYTES = 150 * 1024;
 const SCREEN = { ...SCREENS.light, viewport: { width: 1200, height: 780 } };
+const HIGH = { ...SCREENS.light, viewport: { width: 1200, height: 940 } };
 
 const PICTURES = [
   { name: 'overview', route: '#/overview', seconds: 45 },
   { name: 'overview-dark', route: '#/overview', screen: { ...SCREEN, colorScheme: 'dark' }, seconds: 30 },
   { name: 'devices', route: '#/devices' },
   { name: 'device', route: '#/device?id=thermostat-1&tab=twin' },
-  { name: 'telemetry', route: '#/telemetry?path=temperature&device=thermostat-1', prepare: pickFirst },
-  { name: 'wire', route: '#/wire?client=thermostat-1' },
-  { name: 'auth', route: '#/auth' },
-  { name: 'clock', route: '#/clock' },
-  { name: 'events', route: '#/events' },
+  { name: 'telemetry', route: '#/telemetry?path=temperature&device=thermostat-1', prepare: pickFirst('temperature') },
+  { name: 'wire', route: '#/wire?device=thermostat-1', prepare: callMethod },
+  { name: 'auth', route: '#/auth', screen: HIGH, prepare: pasteExpired },
+  { name: 'clock', route: '#/clock', screen: HIGH },
+  { name: 'events', route: '#/events?tab=matched' },
   { name: 'phone', route: '#/devices', screen: SCREENS.phone },
 ];
 
@@ -32,7 +33,7 @@ const endings = [];
 const t = { after: (end) => endings.unshift(end) };
 
 const wanted = process.argv.slice(2);
-const emulator = await new Emulator({ args: ['--in-memory', '--seed', '1'] }).start();
+const emulator = await new Emulator({ args: ['--in-memory', '--seed', '1', '--routes-dir', 'routed'] }).start();
 t.after(() => emulator.stop());
 const browser = await chromium.launch({ executablePath: EXECUTABLE, args: ['--no-sandbox', '--font-render-hinting=none'] });
 t.after(() => browser.close());
@@ -56,6 +57,21 @@ try {
   for (const end of endings) await end();
 }
 
-async function pickFirst(page) {
-  await page.getByRole('row').filter({ hasText: 'temperature' }).first().click();
+function pickFirst(text) {
+  return async (page) => {
+    await page.getByRole('row').filter({ hasText: text }).first().click();
+  };
+}
+
+async function callMethod(page) {
+  await emulator.hub('POST', '/twins/thermostat-1/methods', { methodName: 'reboot', payload: { in: 5 } });
+  await page.getByLabel('Containing').fill('method');
+  await page.getByRole('row').filter({ hasText: 'PUBLISH method call reboot' }).click();
+}
+
+async function pasteExpired(page) {
+  const { token } = await emulator.control('POST', '/auth/sign', { client: 'thermostat-1', seconds: -7200 });
+  await page.getByLabel('What was refused').fill(token);
+  await page.getByText('Refused', { exact: true }).waitFor();
+  await page.getByRole('heading', { level: 1 }).click();
 }

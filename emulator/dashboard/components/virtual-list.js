@@ -19,8 +19,9 @@
 //   list.count = 1_000_000;    // how many rows there are; does not forget pages
 //   list.refresh();            // forgets pages and fetches what is visible again (rows stay meanwhile)
 //   list.redraw();             // draws the visible rows again from what is known
-//   list.shift(n);             // n rows were put in front: what is in sight stays, unless at the top
+//   list.shift(n);             // n rows were put in front: what is in sight stays, unless at the top and not pressed
 //   list.show(index);          // scrolls there and makes it the current row
+//   list.pressed               // the pointer is down on a row: better leave the rows where they are
 // Give it a height; with the class `fill` it takes what is left of the window below its place.
 // Keys: arrows, Page Up and Down, Home, End, Enter, Space. Links in cells want tabIndex -1.
 //
@@ -56,6 +57,8 @@ class VirtualList extends HTMLElement {
   #resync = 0;
   #generation = 0;
   #resize = null;
+  /** The row that the pointer went down on: by the time it is up, another may be in its place. */
+  #pressed = null;
 
   configure(options) {
     this.#options = { rowHeight: 36, pageSize: 100, ...options };
@@ -120,7 +123,7 @@ class VirtualList extends HTMLElement {
   }
 
   shift(rows) {
-    if (this.#top < 1) return;
+    if (this.#top < 1 && !this.pressed) return;
     this.#current = Math.max(0, Math.min(this.#current + rows, this.#count - 1));
     this.#moveTo(this.#top + rows * this.#options.rowHeight);
   }
@@ -156,6 +159,7 @@ class VirtualList extends HTMLElement {
     scroller.addEventListener('scroll', () => this.#scrolled(), { passive: true });
     scroller.addEventListener('wheel', (event) => this.#wheel(event), { passive: false });
     scroller.addEventListener('keydown', (event) => this.#key(event));
+    scroller.addEventListener('pointerdown', (event) => { this.#press(event); });
     scroller.addEventListener('click', (event) => this.#click(event));
     scroller.addEventListener('focus', () => this.#mark());
     if (this.isConnected) this.#resize?.observe(scroller);
@@ -260,14 +264,34 @@ class VirtualList extends HTMLElement {
     event.preventDefault();
   }
 
+  /** Whether the pointer is down on a row: who adds rows leaves them where they are. */
+  get pressed() {
+    return this.#pressed !== null;
+  }
+
+  #press(event) {
+    this.#pressed = this.#pointed(event);
+    const release = () => { this.#pressed = null; };
+    // The click comes right after.
+    addEventListener('pointerup', () => setTimeout(release), { once: true });
+    addEventListener('pointercancel', release, { once: true });
+  }
+
+  #pointed({ target }) {
+    const node = target.closest('.vl-layer .vl-row');
+    if (!node) return null;
+    const index = Number(node.getAttribute('aria-rowindex')) - 2;
+    return { index, row: this.row(index), control: target.closest('a, button, input, label, select') };
+  }
+
   #click(event) {
-    const node = event.target.closest('.vl-layer .vl-row');
-    if (!node) return;
-    this.#current = Number(node.getAttribute('aria-rowindex')) - 2;
+    const pointed = this.#pressed ?? this.#pointed(event);
+    this.#pressed = null;
+    if (!pointed) return;
+    const { index, row, control } = pointed;
+    this.#current = Math.min(index, this.#count - 1);
     this.#mark();
-    const control = event.target.closest('a, button, input, label, select');
-    const row = this.row(this.#current);
-    if (!control && row !== undefined && !String(getSelection())) this.#options.onActivate?.(row, this.#current);
+    if (!control && row !== undefined && !String(getSelection())) this.#options.onActivate?.(row, index);
   }
 
   #reveal() {

@@ -22,7 +22,7 @@ const LIFETIMES = [[300, '5 minutes'], [3600, '1 hour'], [86_400, '1 day'], [2_5
 const QUIET = 350;
 
 export function mount(root, params) {
-  const text = h('textarea', { class: 'code', rows: 7, spellcheck: false, autocomplete: 'off', placeholder: 'SharedAccessSignature sr=…&sig=…&se=…', oninput: () => later() });
+  const text = h('textarea', { class: 'code', rows: 5, spellcheck: false, autocomplete: 'off', placeholder: 'SharedAccessSignature sr=…&sig=…&se=…', oninput: () => later() });
   const client = h('input', { value: params.client ?? '', spellcheck: false, autocomplete: 'off', onchange: () => { setParams({ client: client.value || null }); explain(); } });
   const host = h('input', { spellcheck: false, autocomplete: 'off', onchange: () => explain() });
   const answer = h('div', { class: 'stack', 'aria-live': 'polite' });

@@ -2,7 +2,7 @@
 
 import { h, replace } from '../lib/html.js';
 import { get, lines, send } from '../lib/api.js';
-import { dateTime, duration, number, timeNode } from '../lib/format.js';
+import { clockTime, dateTime, duration, number, timeNode } from '../lib/format.js';
 import { badge, busy, card, empty, failure, field, pageHead } from '../lib/ui.js';
 import { toast } from '../components/toast.js';
 import { table } from './device/parts.js';
@@ -114,7 +114,7 @@ function clock() {
     }
     timers = all;
     next.disabled = all.length === 0;
-    const rows = all.map(({ due: when, what, client }) => [h('span', { class: 'nowrap', 'data-due': Date.parse(when) }), timeNode(when), what, client ? h('code', null, client) : '']);
+    const rows = all.map(({ due: when, what, client }) => [h('span', { class: 'nowrap', 'data-due': Date.parse(when) }), timeNode(when, dayTime(when)), client ? what.replace(` of ${client}`, '') : what, client ? h('code', null, client) : '']);
     const key = JSON.stringify(all.map(({ due: when, what, client }) => [when, what, client]));
     if (due.dataset.key === key) return;
     due.dataset.key = key;
@@ -148,7 +148,9 @@ function faults() {
   const clear = h('button', { type: 'button', class: 'danger', disabled: true, onclick: () => busy(clear, async () => { await send('DELETE', '/faults'); await refresh(); }) }, 'Clear all');
   const rules = h('div');
   const fired = h('div', { 'aria-live': 'polite' });
-  const fields = { operation: field('Operation', operation), code: field('Code', code), millis: field('Milliseconds', millis), count: field('How many', count), nth: field('From the nth', nth), client: field('Device or module', client, 'empty: any') };
+  const choices = field('Code', code);
+  choices.classList.add('whole');
+  const fields = { operation: field('Operation', operation), code: choices, millis: field('Milliseconds', millis), count: field('How many', count), nth: field('From the nth', nth), client: field('Device or module', client, 'empty: any') };
 
   function arrange() {
     const kind = fault.value;
@@ -207,13 +209,13 @@ function faults() {
     if (!entries || fired.dataset.key === key) return;
     fired.dataset.key = key;
     replace(fired, entries.length === 0 ? empty('Nothing has fired yet.') : table('Faults that fired', ['At', 'Operation', 'Device', 'What it did'], entries.map((one) => [
-      timeNode(one.at), h('code', null, one.operation), one.client ? h('code', null, one.client) : '', one.action,
+      timeNode(one.at, clockTime(one.at)), h('code', null, one.operation), one.client ? h('code', null, one.client) : '', one.action,
     ])));
   }
 
   get('/faults/choices').then(({ operations, codes }) => {
     replace(operation, operations.map((name) => h('option', { value: name, selected: name === 'invokeMethod' }, name)));
-    replace(code, codes.map(({ name, status, number: id }) => h('option', { value: name, selected: name === 'ThrottlingException' }, `${status} ${name} (${id})`)));
+    replace(code, codes.map(({ name, status, number: id }) => h('option', { value: name, selected: name === 'ThrottlingException' }, `${name} · ${status}, ${id}`)));
   }, (error) => replace(problem, failure(error)));
   arrange();
   const node = h('div', { class: 'stack' },
@@ -229,6 +231,14 @@ function faults() {
 
 function does({ fault, code, millis }) {
   return fault === 'fail' ? `fails with ${code}` : `waits ${duration(millis)}`;
+}
+
+/** The time, and of the day what differs from this machine's today. */
+function dayTime(iso) {
+  const [day, time] = dateTime(iso).split(' ');
+  const [today] = dateTime(new Date().toISOString()).split(' ');
+  if (day === today) return time;
+  return `${day.slice(0, 4) === today.slice(0, 4) ? day.slice(5) : day} ${time}`;
 }
 
 function ordinal(nth) {

@@ -62,10 +62,13 @@ export async function mount(root, params) {
     async refresh() {
       try {
         page.take(await identityOf(client));
-        replace(gone);
+        return replace(gone);
       } catch (refused) {
-        replace(gone, failure(refused));
-        if (refused.status === 404) replace(state, badge('not registered', 'bad'));
+        if (refused.status !== 404) return replace(gone, failure(refused));
+        replace(state, badge('not registered', 'bad'));
+        replace(gone, h('div', { class: 'failure', role: 'alert' },
+          h('b', null, client.name), page.identity ? ' has been deleted while you looked at it. What you see is what it was.'
+            : ' is not registered. Ids tell upper and lower case apart.'));
       }
     },
     /** A little later, once for several notices. */

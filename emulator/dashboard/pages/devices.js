@@ -40,6 +40,7 @@ export async function mount(root, params) {
   let withShift = false;
   const selection = new Selection();
 
+  const nothing = h('p', null, 'Looking…');
   let list = listOf(deviceList());
   const head = h('p', { class: 'lead', role: 'status' });
   const told = h('div', { class: 'dv-told' });
@@ -99,11 +100,14 @@ export async function mount(root, params) {
       query.refused(null);
       replace(told);
       stale.hidden = true;
+      nothing.textContent = next.filter || next.query ? 'Nothing is like that. Ask for others, or add a device.'
+        : 'There are no devices yet. Add one, or as many as you like.';
       head.textContent = `${number(found.count)} ${found.of}, found in ${found.elapsed_ms.toFixed(1)} ms`
         + `${found.left_out ? `; ${number(found.left_out)} more are not shown` : ''}`;
       setParams({ q: next.query, filter: next.filter });
     } catch (refused) {
       if (isAbort(refused) || mine.signal.aborted) return;
+      if (!view.id) nothing.textContent = 'Nothing has been found yet.';
       if (next.query) query.refused(refused);
       else replace(told, failure(refused));
     }
@@ -141,7 +145,7 @@ export async function mount(root, params) {
       label: 'Devices',
       fetch: fetchRows,
       onError: (refused) => { if (!isAbort(refused)) replace(told, failure(refused)); },
-      empty: h('p', null, 'No device is like that. Add one, or ask for others.'),
+      empty: nothing,
     };
   }
 

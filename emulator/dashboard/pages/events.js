@@ -57,7 +57,7 @@ export function mount(root, params) {
 
 function routes(state) {
   const editor = jsonEditor({ label: 'Routing', value: {}, rows: 22, hint: 'As properties.routing of the real hub: endpoints, routes, fallbackRoute, enrichments. A whole hub’s description is taken, too.' });
-  const list = h('div');
+  const list = h('div', { class: 'stack' });
   const problem = h('div', { class: 'problem' });
   const save = h('button', { class: 'primary' }, 'Set');
   let known = '';
@@ -92,7 +92,7 @@ function routes(state) {
     ]);
     const custom = Object.values(endpoints).flat();
     replace(list, rows.length ? table('Routes that are set', ['Route', 'Source', 'Condition', 'To', 'In force', ''], rows) : empty('No route: everything goes to the built-in endpoint.'),
-      h('p', { class: 'muted' }, `Fallback ${fallback?.isEnabled === false ? 'off: what no route matches is dropped' : `to ${fallback?.endpointNames?.join(', ') ?? 'events'}`} · ${number(custom.length)} endpoints of its own${custom.length ? ` (${custom.map(({ name }) => name).join(', ')})` : ''} · ${number(enrichments.length)} enrichments`));
+      h('p', { class: 'muted' }, `Fallback ${fallback?.isEnabled === false ? 'off: what no route matches is dropped' : `to ${fallback?.endpointNames?.join(', ') ?? 'events'}`} · ${many(custom.length, 'endpoint')} of its own${custom.length ? ` (${custom.map(({ name }) => name).join(', ')})` : ''} · ${many(enrichments.length, 'enrichment')}`));
   }
 
   function change(button, route, changes) {
@@ -196,6 +196,10 @@ function trial(state) {
       h('div', { class: 'form' }, field('Source', source), field('From', device, 'd1 or d1/m1; its twin is looked at')), body, application, system,
       field('Only this condition', condition, 'empty: the routes that are set'), h('div', { class: 'toolbar' }, go))),
     card('What would become of it', null, result));
+}
+
+function many(count, word) {
+  return `${number(count)} ${word}${count === 1 ? '' : 's'}`;
 }
 
 /** Properties are texts on the wire. */

@@ -71,7 +71,7 @@ function rates() {
   const figures = h('div', { class: 'figures' });
   const operations = h('tbody');
   const flow = h('span', { class: 'muted num' });
-  const state = h('p', { class: 'muted', role: 'status' });
+  const state = h('p', { class: 'muted live-state', role: 'status' });
   const known = new Map();
 
   const live = stream('/stats?interval=1000', {

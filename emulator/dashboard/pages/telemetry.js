@@ -82,7 +82,7 @@ export function mount(root, params) {
     empty: 'Nothing yet. Send something, or begin earlier.',
     columns: [
       { label: 'Enqueued', width: '104px', class: 'mono', cell: (event) => clockTime(event.enqueuedTime) },
-      { label: 'Device', width: 'minmax(80px, 1fr)', cell: (event) => who(event) },
+      { label: 'Device', width: 'minmax(100px, 1fr)', cell: (event) => who(event) },
       { label: 'Part.', width: '36px', narrow: false, class: 'num', cell: (event) => event.partition },
       { label: 'Offset', width: '84px', narrow: false, class: 'num', cell: (event) => event.offset },
       { label: 'Body', width: 'minmax(100px, 3fr)', class: 'mono', cell: (event) => [sourceOf(event) === 'Telemetry' ? null : [badge(sourceOf(event), 'info'), ' '], preview(event)] },

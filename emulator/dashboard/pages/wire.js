@@ -1,6 +1,6 @@
 // Wire: every exchange with a device, decoded, on one timeline with what the hub made of it.
 
-import { h, replace } from '../lib/html.js';
+import { h, on, replace } from '../lib/html.js';
 import { get, send } from '../lib/api.js';
 import { stream } from '../lib/stream.js';
 import { bytes as size, clockTime, latency, number, timeNode } from '../lib/format.js';
@@ -10,7 +10,7 @@ import { badge, card, debounce, facts, failure, field, frame, pageHead } from '.
 import { jsonView } from '../components/json.js';
 import { copyButton } from '../components/copy-button.js';
 import { toast } from '../components/toast.js';
-import '../components/virtual-list.js';
+import { virtualList } from '../components/virtual-list.js';
 
 export const title = 'Wire';
 
@@ -44,25 +44,22 @@ export function mount(root, params) {
   const jsonl = h('a', { class: 'button', download: 'timeline.jsonl' }, 'JSON lines');
   const status = h('p', { class: 'muted', role: 'status' }, 'Connecting…');
   const problem = h('div', { class: 'problem' });
-  const list = document.createElement('virtual-list');
-  list.classList.add('fill');
-  const detail = h('div', { class: 'stack' });
-
-  list.configure({
+  const detail = h('div', { class: 'stack', role: 'region', 'aria-label': 'Line', hidden: true });
+  const list = virtualList({
     label: 'What happened, newest last',
     rowHeight: 30,
-    pageSize: 100,
+    rowAt: (index) => shown[index],
     columns: [
-      { label: 'Time', width: '7.2rem', class: 'mono', cell: (line) => clockTime(line.at) },
-      { label: 'Device', width: 'minmax(4rem, 8rem)', narrow: false, cell: (line) => line.client ?? '' },
-      { label: 'Where', width: '6rem', narrow: false, cell: where },
-      { label: 'What', width: 'minmax(10rem, 1fr)', cell: (line) => line.brief },
+      { label: 'Time', width: '104px', class: 'mono', cell: (line) => clockTime(line.at) },
+      { label: 'Device', width: 'minmax(4rem, 6.5rem)', narrow: false, cell: (line) => line.client ?? '' },
+      { label: 'Where', width: '84px', narrow: false, cell: where },
+      { label: 'What', width: 'minmax(10rem, 1fr)', cell: (line) => [line.kind === 'wire' && h('span', { class: 'narrow-only' }, line.direction === 'in' ? '→ ' : '← '), line.brief] },
     ],
-    fetch: async (offset, count) => shown.slice(offset, offset + count),
     rowClass: (line) => (line === selected ? 'selected' : ''),
     onActivate: (line) => select(line),
     empty: 'Nothing has happened yet. Connect a device, or send it something.',
   });
+  list.classList.add('fill');
 
   const draw = frame(() => {
     const atEnd = first || isAtEnd();
@@ -77,8 +74,9 @@ export function mount(root, params) {
       }
     }
     list.count = shown.length;
-    list.refresh();
-    if (atEnd && shown.length) list.show(shown.length - 1);
+    list.redraw();
+    // Who looks at a line is not taken away from it.
+    if (atEnd && !selected && !list.pressed && shown.length) list.show(shown.length - 1);
     first = shown.length === 0;
     tell();
   });
@@ -160,8 +158,9 @@ export function mount(root, params) {
     setParams({ kind: kind.value === 'all' ? null : kind.value, text: text.value || null });
     shown = lines.filter(passes);
     list.count = shown.length;
-    list.refresh();
-    list.show(Math.max(0, shown.indexOf(selected)) || shown.length - 1);
+    list.redraw();
+    const at = shown.indexOf(selected);
+    list.show(at < 0 ? shown.length - 1 : at);
     tell();
   }
 
@@ -182,7 +181,6 @@ export function mount(root, params) {
     shown = [];
     missed = 0;
     select(null);
-    list.refresh();
     draw();
   }
 
@@ -210,10 +208,9 @@ export function mount(root, params) {
   function select(line) {
     selected = line;
     list.redraw();
-    if (!line) {
-      replace(detail, card('Detail', [], h('p', { class: 'muted' }, 'Choose a line to see all of it: arrows and Enter, or a click.')));
-      return;
-    }
+    if (!line && detail.contains(document.activeElement)) list.focus({ preventScroll: true });
+    detail.hidden = !line;
+    if (!line) return;
     const { n: _n, brief: said, text: _text, hex, packet, ...rest } = line;
     const about = facts([
       ['When', timeNode(line.at, `${clockTime(line.at)} (${line.at})`)],
@@ -222,11 +219,12 @@ export function mount(root, params) {
       ['Direction', line.direction === 'in' ? 'to the hub' : line.direction === 'out' ? 'from the hub' : null],
       ['Size', line.kind === 'wire' ? size(line.bytes) : null],
       ['Took', line.elapsed_us === undefined ? null : latency(line.elapsed_us)],
-      ['Place', line.seq],
+      ['On the timeline', `number ${line.seq}`],
     ]);
     const raw = hex ? Uint8Array.from(hex.match(/../g), (two) => Number.parseInt(two, 16)) : null;
     replace(detail,
-      card(line.kind === 'wire' ? 'Packet' : line.kind === 'notice' ? 'Hub' : 'Operation', [copyButton(() => JSON.stringify(line.kind === 'wire' ? { ...rest, packet } : rest, null, 2), 'Copy as JSON')],
+      card(line.kind === 'wire' ? 'Packet' : line.kind === 'notice' ? 'Hub' : 'Operation', [copyButton(() => JSON.stringify(line.kind === 'wire' ? { ...rest, packet } : rest, null, 2), 'Copy as JSON'),
+        h('button', { type: 'button', class: 'icon-button', 'aria-label': 'Close', onclick: () => select(null) }, '×')],
         h('p', { class: ['value', isBad(line) && 'bad-text'] }, said), about),
       line.kind === 'wire'
         ? packet && card('Decoded', [], jsonView(packet, { open: 3 }))
@@ -237,7 +235,14 @@ export function mount(root, params) {
     if (matchMedia('(max-width: 900px)').matches) detail.scrollIntoView({ block: 'nearest' });
   }
 
-  return () => live?.close();
+  const ended = new AbortController();
+  on(document, 'keydown', (event) => {
+    if (event.key === 'Escape' && selected && !document.querySelector('dialog[open]')) select(null);
+  }, ended.signal);
+  return () => {
+    ended.abort();
+    live?.close();
+  };
 }
 
 function with_(query, more) {

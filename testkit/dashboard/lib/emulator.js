@@ -74,7 +74,7 @@ export class Emulator {
     }
     args.push(...(this.#options.args ?? ['--in-memory']));
     const env = { ...process.env, ...this.#options.env };
-    const child = spawn(BINARY, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(BINARY, args, { cwd: this.#folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#process = child;
     let said = '';
     for (const stream of [child.stdout, child.stderr]) {

@@ -88,3 +88,31 @@ test('what is pasted is text and nothing else', async (t) => {
   await page.getByText('Refused', { exact: true }).waitFor();
   assert.equal(await page.locator('main :is(img, script)').count(), 0);
 });
+
+test('a connection string is judged, and what is wrong in it named', async (t) => {
+  const page = await browser.open(t, emulator, { route: '#/auth' });
+  const string = emulator.ready.connection_strings.service;
+
+  await page.getByLabel('What was refused').fill(string);
+  await page.getByText('this is a connection string', { exact: false }).waitFor();
+  await page.getByText('Accepted', { exact: true }).waitFor();
+  await page.getByLabel('What was refused').fill(string.replace('SharedAccessKeyName=service', 'SharedAccessKeyName=nobody'));
+
+  await page.getByText('Refused', { exact: true }).waitFor();
+  await axe(page);
+});
+
+test('a certificate is held against the device whose it is', async (t) => {
+  const { certificate, thumbprint_sha256: print } = await emulator.control('POST', '/certificates/leaf', { commonName: 'x-1', days: 1 });
+  await emulator.register('x-1', { authentication: { type: 'selfSigned', x509Thumbprint: { primaryThumbprint: print } } });
+  await emulator.register('x-2', { authentication: { type: 'selfSigned', x509Thumbprint: { primaryThumbprint: 'A'.repeat(64) } } });
+  const page = await browser.open(t, emulator, { route: '#/auth?client=x-1' });
+
+  await page.getByLabel('What was refused').fill(certificate);
+  await page.getByText('this is a certificate', { exact: false }).waitFor();
+  await page.getByText('Accepted', { exact: true }).waitFor();
+  await page.getByLabel('As this device or module').fill('x-2');
+  await page.keyboard.press('Tab');
+
+  await page.getByText('Refused', { exact: true }).waitFor();
+});

@@ -208,6 +208,49 @@ test('a conflict is told, and settled either way', async (t) => {
   await until(async () => (await emulator.hub('GET', '/twins/twin-3')).tags.site === 'mine', 'mine is written');
 });
 
+test('what changed before the page was opened is listed, in order', async (t) => {
+  await emulator.register('twin-4');
+  for (const interval of [5, 7, 9]) {
+    await emulator.hub('PATCH', '/twins/twin-4', { properties: { desired: { interval } } });
+  }
+  const page = await opened(t, 'twin-4', 'Twin');
+
+  const changes = section(page, 'Changes').locator('.dv-changes > li');
+  await until(async () => (await changes.count()) === 2, 'both changes are listed');
+  assert.match((await changes.allTextContents()).join('\n'), /interval: 7 9[^]*interval: 5 7/);
+  await emulator.hub('PATCH', '/twins/twin-4', { tags: { site: 'north' } });
+  await emulator.hub('PATCH', '/twins/twin-4', { tags: { site: null } });
+  await changes.filter({ hasText: 'site: "north"' }).first().waitFor();
+});
+
+test('a device that is deleted while one looks at it stays to be looked at', async (t) => {
+  const page = await opened(t, 'gone-2', 'Twin', { allow: [/status of 404/] });
+
+  await emulator.hub('DELETE', '/devices/gone-2', undefined, { 'If-Match': '*' });
+
+  await page.getByRole('alert').filter({ hasText: 'gone-2 has been deleted' }).waitFor();
+  await page.getByText('not registered', { exact: true }).waitFor();
+  assert.equal(await tab(page, 'Twin').count(), 1);
+  await axe(page);
+});
+
+test('a device that is not there is told to be none', async (t) => {
+  const page = await browser.open(t, emulator, { route: '#/device?id=nobody', allow: [/status of 404/] });
+
+  await page.getByRole('alert').filter({ hasText: 'nobody is not registered' }).waitFor();
+});
+
+test('the longest id fits', async (t) => {
+  const id = `long-${'x'.repeat(123)}`;
+  for (const screen of [SCREENS.light, SCREENS.phone]) {
+    const page = await opened(t, id, 'Identity', { screen });
+    const { wide, room } = await page.locator('h1').evaluate((head) => ({
+      wide: head.scrollWidth, room: document.querySelector('main').clientWidth,
+    }));
+    assert.ok(wide < room, `${wide} px of ${room}`);
+  }
+});
+
 test('a method is called, and so is what others call', async (t) => {
   const device = await connectDevice(t, emulator, 'method-1');
   device.onMethod('echo', (payload) => [207, { said: payload }]);
@@ -241,6 +284,22 @@ test('a call that nobody answers says why', async (t) => {
   await section(page, 'Answer').getByRole('alert').filter({ hasText: "isn't online" }).waitFor();
 });
 
+test('a call that was refused to somebody else is listed, too, and one\'s own once', async (t) => {
+  const page = await opened(t, 'method-3', 'Methods', { allow: [/status of 404/] });
+  const calls = section(page, 'Calls by anybody');
+  await emulator.hub('POST', '/twins/method-3/methods', { methodName: 'theirs' }).catch(() => {});
+  await calls.getByText(/^DeviceNotOnline/).waitFor();
+
+  await page.getByRole('combobox', { name: 'Method', exact: true }).fill('mine');
+  await button(page, 'Call').click();
+  await section(page, 'Answer').getByRole('alert').waitFor();
+  await emulator.hub('POST', '/twins/method-3/methods', { methodName: 'theirs' }).catch(() => {});
+
+  await until(async () => (await calls.getByText(/^DeviceNotOnline/).count()) === 2, 'both of theirs are there');
+  assert.equal(await calls.getByRole('row').filter({ hasText: 'mine' }).count(), 1);
+  assert.equal(await calls.getByRole('row').count(), 4);
+});
+
 test('a message waits in the queue, is taken, and its end is told', async (t) => {
   const page = await opened(t, 'c2d-1', 'Messages');
   await page.getByLabel('Body', { exact: true }).fill('{"go": "ñ"}');
@@ -265,6 +324,22 @@ test('a message waits in the queue, is taken, and its end is told', async (t) =>
   await section(page, 'What became of them').getByRole('row').filter({ hasText: 'm-1' })
     .getByText('Success').waitFor();
   await section(page, 'Queue').getByText('0 waiting').waitFor();
+});
+
+test('a message that a device has taken is locked, until when is told', async (t) => {
+  const page = await opened(t, 'c2d-3', 'Messages');
+  await emulator.hub('POST', '/devices/c2d-3/messages/deviceBound', 'hello');
+  const { token } = await emulator.control('POST', '/auth/sign', { client: 'c2d-3', seconds: 600 });
+
+  const taken = await fetch(`${emulator.origin}/devices/c2d-3/messages/deviceBound?api-version=2021-04-12`, {
+    headers: { authorization: token },
+  });
+  assert.equal(taken.status, 200);
+  await taken.text();
+
+  const queue = section(page, 'Queue');
+  await queue.getByText('locked', { exact: true }).waitFor();
+  await queue.getByText(/for \d+ s more/).waitFor();
 });
 
 test('a queue is purged', async (t) => {

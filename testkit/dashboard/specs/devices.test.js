@@ -193,6 +193,16 @@ test('many devices are added by a pattern, disabled, enabled and deleted', async
   assert.equal(await exists('bulk-001-x'), false);
 });
 
+test('a row gives its connection string', async (t) => {
+  const page = await opened(t, 'sensor-00');
+  const { primaryKey } = (await emulator.hub('GET', '/devices/sensor-001')).authentication.symmetricKey;
+
+  await page.getByRole('button', { name: 'Copy the connection string of sensor-001' }).click();
+
+  const string = `HostName=${emulator.ready.hostname};DeviceId=sensor-001;SharedAccessKey=${primaryKey}`;
+  await until(async () => (await page.evaluate(() => navigator.clipboard.readText())) === string, 'it is copied');
+});
+
 test('a range is selected with the shift key', async (t) => {
   const page = await opened(t, 'sensor-20');
   await select(page, 'sensor-202').click();

@@ -80,6 +80,52 @@ test('what a device does is seen while it happens', async (t) => {
   await axe(page);
 });
 
+test('four charts tell the rates, each with its unit', async (t) => {
+  const page = await browser.open(t, emulator, { route: '#/overview' });
+  const device = await connectDevice(t, emulator, 'charted-1');
+  device.onMethod('ping', () => [200, null]);
+  await until(() => emulator.hub('POST', '/twins/charted-1/methods', { methodName: 'ping' }).catch(() => false), 'it answers');
+  for (let number = 0; number < 5; number += 1) await device.send({ number });
+
+  for (const [name, said] of [['Telemetry', /messages\s*[\d.]+\/s/], ['Methods, twins, messages', /methods\s*[\d.]+\/s/],
+    ['Connections', /MQTT\s*[1-9]/], ['Latency', /half below\s*[\d.]+ (µs|ms)/]]) {
+    const card = page.getByRole('region', { name, exact: true });
+    await card.getByText(said).first().or(card.filter({ hasText: said })).first().waitFor();
+    await until(() => card.locator('canvas').evaluate((canvas) => {
+      const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+      return new Set(new Uint32Array(data.buffer)).size > 2;
+    }), `${name} is drawn`);
+  }
+});
+
+test('what was asked for and is not emulated is counted', async (t) => {
+  await emulator.hub('GET', '/devices/d1/nothingOfTheKind').catch(() => {});
+  const page = await browser.open(t, emulator, { route: '#/overview' });
+
+  await page.getByRole('group', { name: 'What was asked for' })
+    .getByRole('row').filter({ hasText: 'nothingOfTheKind' }).getByRole('cell', { name: '1', exact: true }).waitFor();
+});
+
+test('a program has the strings of the device and of the policy that one chose', async (t) => {
+  const page = await browser.open(t, emulator, { route: '#/overview', allow: [/status of 404/] });
+  const program = page.locator('.program pre');
+  await program.waitFor();
+
+  await page.getByLabel('Device', { exact: true }).fill('made-here');
+  await page.keyboard.press('Tab');
+  await page.getByRole('button', { name: 'Register it' }).click();
+  const { primaryKey } = (await until(() => emulator.hub('GET', '/devices/made-here').catch(() => null), 'it is registered'))
+    .authentication.symmetricKey;
+  await program.getByText(`DeviceId=made-here;SharedAccessKey=${primaryKey}`).waitFor();
+  await page.getByLabel('Side').selectOption('service');
+  await page.getByLabel('Policy').selectOption('service');
+  await page.getByRole('tab', { name: 'Node.js' }).click();
+  await program.getByText(emulator.ready.connection_strings.service).waitFor();
+  await page.getByRole('button', { name: 'Copy program' }).click();
+
+  await until(async () => (await clipboard(page)) === await program.textContent(), 'the program is copied');
+});
+
 test('a reset is asked about, and done', async (t) => {
   await emulator.register('short-lived');
   const page = await browser.open(t, emulator, { route: '#/overview' });

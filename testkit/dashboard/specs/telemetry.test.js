@@ -104,3 +104,48 @@ test('numbers in the body make a chart', async (t) => {
   await page.getByRole('region', { name: 'Chart' }).waitFor();
   await axe(page);
 });
+
+test('events are read from the beginning, from a time, from a cursor, and in parts', async (t) => {
+  const device = await connectDevice(t, emulator, 'position-1');
+  for (let number = 0; number < 1010; number += 10) {
+    await Promise.all(Array.from({ length: 10 }, (_, index) => device.send({ number: number + index })));
+  }
+  const page = await browser.open(t, emulator, { route: '#/telemetry?device=position-1' });
+  const from = page.getByLabel('From', { exact: true });
+
+  await from.selectOption('earliest');
+  await page.getByText('There is more after these.').waitFor();
+  await rows(page).filter({ hasText: '"number":999' }).first().waitFor();
+  await page.getByRole('button', { name: 'Next 1,000' }).click();
+  await page.getByText(/^Live · 1,010 shown/).waitFor();
+
+  await rows(page).filter({ hasText: '"number":1008' }).first().click();
+  const detail = page.getByRole('region', { name: 'Event' });
+  await detail.getByText(/sequence number .*, offset \d+/).waitFor();
+  const cursor = await detail.locator('dd code').last().textContent();
+  const time = await detail.locator('dd time').first().getAttribute('datetime');
+  await from.selectOption('cursor');
+  await page.getByLabel('Time or cursor').fill(cursor);
+  await page.keyboard.press('Enter');
+  await page.getByText(/^Live · 1 shown/).waitFor();
+  await from.selectOption('time');
+  await page.getByLabel('Time or cursor').fill(time);
+  await page.keyboard.press('Enter');
+  await rows(page).filter({ hasText: '"number":1008' }).first().waitFor();
+  assert.equal(await rows(page).filter({ hasText: '"number":100,' }).count(), 0);
+
+  await from.selectOption('latest');
+  await page.getByText(/^Live · 0 shown/).waitFor();
+  await device.send({ number: 'new' });
+  await page.getByText(/^Live · 1 shown/).waitFor();
+});
+
+test('a position that is none is told', async (t) => {
+  const page = await browser.open(t, emulator, { route: '#/telemetry', allow: [/status of 400/] });
+
+  await page.getByLabel('From', { exact: true }).selectOption('cursor');
+  await page.getByLabel('Time or cursor').fill('yesterday');
+  await page.keyboard.press('Enter');
+
+  await page.getByRole('alert').waitFor();
+});

@@ -97,3 +97,40 @@ test('it is all there by keyboard, in the dark and on a phone', async (t) => {
     });
   }
 });
+
+test('a line that one chose stays while others come, and Escape leaves it', async (t) => {
+  const page = await browser.open(t, emulator, { route: '#/wire?device=wire-7' });
+  const device = await connectDevice(t, emulator, 'wire-7');
+  await row(page, 'connected over mqtt').waitFor();
+  let sending = true;
+  const sends = (async () => { while (sending) await device.send('x'); })().catch(() => {});
+  t.after(() => { sending = false; });
+  await row(page, /telemetry/).waitFor();
+
+  // The rows do not run away from under the pointer.
+  const box = await page.locator('.vl-scroller').boundingBox();
+  await page.mouse.click(box.x + 300, box.y + 200, { delay: 300 });
+  const detail = page.getByRole('region', { name: 'Line', exact: true });
+  await detail.getByText('On the timeline').waitFor();
+  const chosen = page.locator('.vl-row.selected');
+  const [said, place] = [await chosen.textContent(), await chosen.boundingBox()];
+  const before = await page.getByText(/\d+ of \d+ lines/).textContent();
+  await until(async () => (await page.getByText(/\d+ of \d+ lines/).textContent()) !== before, 'more lines came');
+  sending = false;
+  await sends;
+
+  assert.equal(await chosen.textContent(), said);
+  assert.deepEqual(await chosen.boundingBox(), place);
+  await page.keyboard.press('Escape');
+  await detail.waitFor({ state: 'hidden' });
+});
+
+test('a connection that is older than the look at it is read as well', async (t) => {
+  const device = await connectDevice(t, emulator, 'wire-8');
+  const page = await browser.open(t, emulator, { route: '#/wire?device=wire-8&kind=mqtt' });
+  await page.getByText(/\d+ of \d+ lines/).waitFor();
+
+  await device.send({ a: 1 });
+
+  await row(page, 'PUBLISH telemetry').waitFor();
+});

@@ -74,7 +74,7 @@ export function methodsTab(page) {
   }
 
   function showCalls() {
-    replace(names, [...new Set(calls.map((one) => one.name))].map((value) => h('option', { value })));
+    replace(names, [...new Set(calls.map((one) => one.name).filter(Boolean))].map((value) => h('option', { value })));
     replace(trend, sparkline(calls.filter((one) => one.us !== undefined).slice(0, 60).reverse()));
     showTable(history, 'Calls, the latest first',
       ['When', 'Method', 'Payload', 'Status', 'Answer', 'Took', ''], calls.map(row),
@@ -84,12 +84,12 @@ export function methodsTab(page) {
   function row(one) {
     const { refused } = one;
     return [
-      when(one.at), [h('code', null, one.name), ' ', one.here && badge('here', 'info')],
+      when(one.at), one.name ? [h('code', null, one.name), ' ', one.here && badge('here', 'info')] : '–',
       brief(one.payload),
       refused ? h('span', { class: 'bad-text', title: refused.message }, shorten(refused.message, 48))
         : one.status === undefined ? '…' : badge(one.status, one.status < 400 ? 'ok' : 'bad'),
       brief(one.answer), one.us === undefined ? '' : latency(one.us),
-      h('button', { type: 'button', onclick: () => again(one),
+      one.name && h('button', { type: 'button', onclick: () => again(one),
         'aria-label': `Again: ${one.name}` }, 'Again'),
     ];
   }
@@ -118,6 +118,12 @@ export function methodsTab(page) {
         one.status ??= entry.status;
         one.answer ??= payload;
         if (entry.error) one.refused ??= { message: `${entry.error.code}: ${entry.error.detail}` };
+      } else if (entry.operation === 'invokeMethod' && entry.refusal) {
+        // The same refusal has been answered to this page, or has ended a call.
+        const known = calls.find((one) => one.refused && !one.told)
+          ?? (mine && !calls.includes(mine) && mine.us === undefined ? mine : null);
+        if (known) known.told = true;
+        else keep({ at: entry.at, told: true, refused: { message: `${entry.refusal.code}: ${entry.refusal.detail}` } });
       } else {
         return;
       }

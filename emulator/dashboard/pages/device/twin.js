@@ -5,7 +5,7 @@ import { h, replace } from '../../lib/html.js';
 import { card, failure } from '../../lib/ui.js';
 import { jsonEditor, jsonText } from '../../components/json.js';
 import { differences, withoutMetadata, written } from './properties.js';
-import { pretty, table, when } from './parts.js';
+import { hubNow, pretty, table, when } from './parts.js';
 
 /** Changes that are kept for the list. */
 const CHANGES = 200;
@@ -23,13 +23,13 @@ export function twinTab(page) {
   const told = h('div', { class: 'dv-told', role: 'status' });
   const summary = h('span', { class: 'muted' });
   const history = h('ol', { class: 'dv-changes', tabIndex: 0, 'aria-label': 'Changes, the latest first' });
-  const changes = [];
-  const past = {};
+  /** What each section became, in the order of the twin's versions. */
+  const states = [];
   let twin;
 
   const sections = SECTIONS.map(([name, label, hint]) => section(name, label, hint));
   const node = h('div', { class: 'stack' }, told,
-    h('div', { class: 'grid' }, sections.map((one) => one.node)),
+    h('div', { class: 'grid three' }, sections.map((one) => one.node)),
     card('Changes', [summary, h('button', { type: 'button', onclick: read }, 'Read again')], history));
   showChanges();
 
@@ -122,27 +122,41 @@ export function twinTab(page) {
 
   function take(now) {
     twin = now;
-    for (const [name] of SECTIONS) changed(name, sectionOf(now, name), new Date().toISOString());
+    noteAll();
     replace(summary, `Version ${now.version} · etag `, h('code', null, now.etag),
       now.modelId && [' · model ', h('code', null, now.modelId)]);
     for (const one of sections) one.show();
   }
 
   /** Notes what a section has become; the same state is told by the hub and read by this page. */
-  function changed(name, after, at) {
-    const before = past[name];
-    if (before && after.$version < before.$version) return;
-    past[name] = after;
-    const different = before ? differences(before, after) : [];
-    if (different.length === 0) return;
-    changes.unshift({ at, name, version: after.$version, different });
-    changes.length = Math.min(changes.length, CHANGES);
-    showChanges();
+  function note(version, name, state, at) {
+    const before = states.findLast((one) => one.name === name && one.version <= version);
+    if (before?.version === version) {
+      // When it was, instead of when it was read.
+      if (at < before.at) before.at = at;
+    } else if (!before || differences(before.state, state).length > 0) {
+      // What has been read is told afterwards, with what was before it.
+      const place = states.findLastIndex((one) => one.version <= version) + 1;
+      states.splice(place, 0, { version, name, state, at });
+      states.splice(0, Math.max(0, states.length - CHANGES));
+    }
+    page.paint(showChanges);
+  }
+
+  function noteAll() {
+    const at = new Date(hubNow()).toISOString();
+    for (const [name] of SECTIONS) note(twin.version, name, sectionOf(twin, name), at);
   }
 
   function showChanges() {
+    const last = {};
+    const changes = states.flatMap(({ name, state, at }) => {
+      const different = last[name] ? differences(last[name], state) : [];
+      last[name] = state;
+      return different.length ? [{ name, version: state.$version, at, different }] : [];
+    }).reverse();
     replace(history, changes.length === 0
-      ? h('li', { class: 'muted' }, 'None since this page was opened.')
+      ? h('li', { class: 'muted' }, 'None as far back as the timeline goes.')
       : changes.map(({ at, name, version, different }) => h('li', null,
         h('p', null, h('b', null, name), version ? ` version ${version}, ` : ' ', when(at)),
         h('ul', { class: 'mono' }, different.map(({ path, before, after }) => h('li', null,
@@ -163,11 +177,15 @@ export function twinTab(page) {
     node,
     read,
     notice(entry, isPast) {
+      if (entry.event === 'identityChanged' && entry.change === 'created') {
+        // Another device of this name was before it.
+        states.length = 0;
+        if (twin) noteAll();
+      }
       if (entry.event !== 'twinChanged') return;
+      for (const [name] of SECTIONS) if (entry[name]) note(entry.version, name, entry[name], entry.at);
       // What has been read since says it, too.
-      if (twin && entry.version <= twin.version) return;
-      for (const [name] of SECTIONS) if (entry[name]) changed(name, entry[name], entry.at);
-      if (!isPast) page.soon(read);
+      if (!isPast && !(twin && entry.version <= twin.version)) page.soon(read);
     },
     isEdited: () => sections.some((one) => one.isEdited()),
   };

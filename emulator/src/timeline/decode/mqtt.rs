@@ -8,13 +8,13 @@ use iothub_protocol::mqtt::packet::{
 use iothub_protocol::mqtt::topic::{DeviceTopic, Feature, HubTopic};
 use iothub_protocol::mqtt::username::UserName;
 use iothub_protocol::property_bag::PropertyBag;
-use iothub_protocol::{ClientId, DeviceId};
+use iothub_protocol::{ClientId, DeviceId, ModuleId};
 use serde_json::{Value, json};
 
 use super::super::entry::Excerpt;
 use super::super::render::show_excerpt;
 use super::super::wire::Direction;
-use super::{Found, Packet, client_of_path, secret};
+use super::{Found, Packet, secret};
 
 /// Bytes of a packet; the longest that MQTT can express is more than is ever waited for.
 const MOST_BYTES: usize = 1024 * 1024;
@@ -327,13 +327,15 @@ fn pairs(bag: &PropertyBag) -> Value {
     }
 }
 
-/// Ids in topics are never encoded, unlike those in paths; where that matters, they are read as they
-/// are.
+/// Whom a topic below `devices/` names. Ids in topics are never encoded, unlike those in paths, and
+/// what follows them may be.
 fn client_of_topic(topic: &str) -> Option<ClientId> {
-    match topic.contains('%') {
-        true => None,
-        false => client_of_path(topic),
-    }
+    let mut segments = topic.strip_prefix("devices/")?.split('/');
+    let device = DeviceId::parse(segments.next()?).ok()?;
+    Some(match (segments.next(), segments.next()) {
+        (Some("modules"), Some(module)) => ClientId::module(device, ModuleId::parse(module).ok()?),
+        _ => ClientId::device(device),
+    })
 }
 
 enum Length {

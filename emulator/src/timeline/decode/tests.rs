@@ -194,6 +194,31 @@ fn mqtt_is_told_in_the_hubs_words() {
 }
 
 #[test]
+fn who_sends_is_known_from_the_topic_when_the_connection_is_older_than_the_look_at_it() {
+    for (topic, client) in [
+        ("devices/d1/messages/events/%24.ct=application%2Fjson", "d1"),
+        ("devices/d%201/messages/events/", "d%201"),
+        ("devices/d1/modules/m1/messages/events/a=%20b", "d1/m1"),
+    ] {
+        let mut bytes = BytesMut::new();
+        let publish = ClientPacket::Publish(Publish {
+            dup: false,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            topic: Bytes::from_static(topic.as_bytes()),
+            packet_id: 0,
+            payload: Bytes::new(),
+        });
+        encode_client(&publish, &mut bytes);
+
+        let packets = read(Protocol::Mqtt, Direction::In, &bytes, &[bytes.len()]);
+
+        assert_eq!(packets[0].detail["meaning"], "telemetry", "{topic}");
+        assert_eq!(packets[0].speaker, ClientId::parse(client).ok(), "{topic}");
+    }
+}
+
+#[test]
 fn what_the_hub_sends_over_mqtt_is_told_too() {
     let mut bytes = BytesMut::new();
     let answer = ServerPacket::ConnAck {
