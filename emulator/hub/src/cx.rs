@@ -12,6 +12,7 @@ use crate::consumers::ReaderId;
 use crate::documents::{Document, DocumentKind};
 use crate::locks::LockToken;
 use crate::methods::CallId;
+use crate::packed::PackedTwin;
 use crate::registry::Identity;
 use crate::routing::Endpoint;
 use crate::sessions::{SessionId, Subscriptions};
@@ -42,8 +43,8 @@ pub enum Change {
     PutIdentity(Arc<Identity>),
     /// The identity is gone, and with it its twin and remembered subscriptions.
     DeleteIdentity(ClientId),
-    /// A twin, new or changed.
-    PutTwin(Arc<Twin>),
+    /// The client's twin, new or changed.
+    PutTwin(ClientId, PackedTwin),
     /// What a client that is to be remembered has subscribed to.
     PutSubscriptions(ClientId, Subscriptions),
     /// The client is not to be remembered any more.
@@ -207,7 +208,7 @@ impl Change {
             Self::AppendEvents(events) => Some(events),
             Self::PutIdentity(_)
             | Self::DeleteIdentity(_)
-            | Self::PutTwin(_)
+            | Self::PutTwin(..)
             | Self::PutSubscriptions(..)
             | Self::DeleteSubscriptions(_)
             | Self::PutPartitionHead(..)

@@ -22,7 +22,7 @@ impl Hub {
         device: &DeviceId,
     ) -> Result<(Value, String), Error> {
         caller.require(Permission::ServiceConnect)?;
-        let twin = self.twins.require(&ClientId::device(device.clone()))?;
+        let twin = self.twins.read(&ClientId::device(device.clone()))?;
         let view = digital_twin::document(device, &twin.model_id, &twin.desired, &twin.reported);
         Ok((view, etag_text(twin.etag)))
     }
@@ -41,13 +41,13 @@ impl Hub {
     ) -> Result<String, Error> {
         caller.require(Permission::ServiceConnect)?;
         let client = ClientId::device(device.clone());
-        let twin = self.twins.require(&client)?;
+        let twin = self.twins.read(&client)?;
         let desired = patch.to_desired(&twin.desired.value, &twin.reported.value)?;
         let patch = TwinPatch {
             tags: None,
             desired: Some(Some(desired)),
         };
         self.write_twin(cx, &client, patch, if_match, WriteMode::Merge)?;
-        Ok(etag_text(self.twins.require(&client)?.etag))
+        Ok(etag_text(self.twins.require(&client)?.etag()))
     }
 }

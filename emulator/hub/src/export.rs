@@ -9,15 +9,16 @@ use iothub_protocol::twin::SectionKind;
 use serde_json::{Map, Value, json};
 
 use crate::Hub;
+use crate::packed::PackedTwin;
 use crate::registry::Identity;
-use crate::twins::{Twin, etag_text};
+use crate::twins::etag_text;
 
 /// Identities and twins as they were at one moment. Costs the same whatever their number, and is
 /// read without the hub.
 #[derive(Clone)]
 pub struct ExportSnapshot {
     identities: OrdMap<ClientId, Arc<Identity>>,
-    twins: OrdMap<ClientId, Arc<Twin>>,
+    twins: OrdMap<ClientId, PackedTwin>,
 }
 
 impl Hub {
@@ -51,7 +52,7 @@ impl ExportSnapshot {
 }
 
 /// `ExportImportDevice`, in the order of the documentation's example.
-fn line(identity: &Identity, twin: Option<&Arc<Twin>>, exclude_keys: bool) -> Value {
+fn line(identity: &Identity, twin: Option<&PackedTwin>, exclude_keys: bool) -> Value {
     let mut line = Map::new();
     let mut put = |name: &str, value: Value| {
         line.insert(name.to_owned(), value);
@@ -76,13 +77,14 @@ fn line(identity: &Identity, twin: Option<&Arc<Twin>>, exclude_keys: bool) -> Va
     }
     put("authentication", authentication);
     if let Some(twin) = twin {
+        let twin = twin.unpack(identity.client.clone());
         put("twinETag", etag_text(twin.etag).into());
-        put("tags", Value::Object(twin.tags.clone()));
+        put("tags", Value::Object(twin.tags));
         put(
             "properties",
             json!({
-                "desired": twin.desired.to_service_json(SectionKind::Desired),
-                "reported": twin.reported.to_service_json(SectionKind::Reported),
+                "desired": twin.desired.into_service_json(SectionKind::Desired),
+                "reported": twin.reported.into_service_json(SectionKind::Reported),
             }),
         );
     }

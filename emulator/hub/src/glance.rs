@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 
 use crate::Hub;
 use crate::access::{Permission, Principal};
+use crate::packed::PackedTwin;
 use crate::registry::Identity;
-use crate::twins::{Twin, authentication_type};
+use crate::twins::authentication_type;
 
 /// A client as it is at one moment. Taking it is cheap; [`Glance::to_json`] is the work, and needs
 /// no hub.
@@ -23,7 +24,7 @@ pub struct Glance {
 #[derive(Clone, Debug)]
 struct Known {
     identity: Arc<Identity>,
-    twin: Option<Arc<Twin>>,
+    twin: Option<PackedTwin>,
     /// What carries its connection, and since when.
     connection: Option<(&'static str, Timestamp)>,
     last_activity: Timestamp,
@@ -109,11 +110,11 @@ impl Glance {
         let Some(twin) = &known.twin else {
             return Value::Object(row);
         };
-        if !twin.model_id.is_empty() {
-            put("modelId", twin.model_id.as_str().into());
+        if !twin.model_id().is_empty() {
+            put("modelId", twin.model_id().into());
         }
-        if !twin.tags.is_empty() {
-            put("tags", Value::Object(twin.tags.clone()));
+        if !twin.tags().is_empty() {
+            put("tags", Value::Object(twin.tags().to_map()));
         }
         Value::Object(row)
     }

@@ -31,6 +31,7 @@ mod lifecycle;
 mod limits;
 mod locks;
 mod methods;
+mod packed;
 mod partition_key;
 mod query;
 mod registry;
@@ -74,6 +75,7 @@ pub use limits::{
 };
 pub use locks::{LockToken, Settlement};
 pub use methods::CallId;
+pub use packed::PackedTwin;
 pub use query::{
     Condition, ItemType, Page, PageRequest, Query, QuerySnapshot, RouteCondition, RouteSubject,
 };
@@ -188,8 +190,8 @@ impl Hub {
                 self.sessions.forget(&client);
                 self.forget_configurations_of(&client);
             }
-            Change::PutTwin(twin) => {
-                self.twins.put(twin);
+            Change::PutTwin(client, twin) => {
+                self.twins.put(client, twin);
             }
             Change::PutSubscriptions(client, subscriptions) => {
                 self.sessions.remember(client, subscriptions);

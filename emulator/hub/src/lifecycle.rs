@@ -16,6 +16,7 @@ use crate::Hub;
 use crate::access::{AuthMethod, AuthScope, AuthType};
 use crate::cx::{Change, Cx};
 use crate::jobs::JobId;
+use crate::packed::PackedTwin;
 use crate::sessions::SessionId;
 use crate::telemetry::{EventSource, Origin};
 use crate::twins::{Twin, WriteMode, etag_text};
@@ -29,7 +30,7 @@ struct Happening {
     content_type: &'static str,
     body: Value,
     /// The twin that conditions see, when it is not the one that is there now.
-    twin: Option<Arc<Twin>>,
+    twin: Option<PackedTwin>,
 }
 
 impl Happening {
@@ -58,8 +59,8 @@ impl Hub {
         if !self.routes_want(EventSource::DeviceLifecycle) {
             return;
         }
-        if let Some(twin) = self.twins.find(client) {
-            let body = whole(twin);
+        if let Ok(twin) = self.twins.read(client) {
+            let body = whole(&twin);
             let source = EventSource::DeviceLifecycle;
             let happening = Happening::new(source, "createDeviceIdentity", body);
             self.tell(cx, client, happening);
@@ -73,7 +74,11 @@ impl Hub {
         }
         if let Some(twin) = self.twins.find(client).cloned() {
             let source = EventSource::DeviceLifecycle;
-            let mut happening = Happening::new(source, "deleteDeviceIdentity", whole(&twin));
+            let mut happening = Happening::new(
+                source,
+                "deleteDeviceIdentity",
+                whole(&twin.unpack(client.clone())),
+            );
             happening.twin = Some(twin);
             self.tell(cx, client, happening);
         }
@@ -90,12 +95,12 @@ impl Hub {
         if !self.routes_want(EventSource::TwinChange) {
             return;
         }
-        let Some(twin) = self.twins.find(client) else {
+        let Ok(twin) = self.twins.read(client) else {
             return;
         };
         let happening = match mode {
             WriteMode::Replace => {
-                Happening::new(EventSource::TwinChange, "replaceTwin", whole(twin))
+                Happening::new(EventSource::TwinChange, "replaceTwin", whole(&twin))
             }
             WriteMode::Merge => {
                 let mut body = Map::new();
@@ -126,7 +131,7 @@ impl Hub {
         if !self.routes_want(EventSource::TwinChange) {
             return;
         }
-        if let Some(twin) = self.twins.find(client) {
+        if let Ok(twin) = self.twins.read(client) {
             let changed = changed(&twin.reported, patch, SectionKind::Reported);
             let body = json!({"version": twin.version, "properties": {"reported": changed}});
             let happening = Happening::new(EventSource::TwinChange, "updateTwin", body);
@@ -164,7 +169,12 @@ impl Hub {
     }
 
     /// A twin has been written: what that changes of the digital twin of a device that has a model.
-    pub(crate) fn digital_twin_written(&mut self, cx: &mut Cx<'_>, before: &Twin, after: &Twin) {
+    pub(crate) fn digital_twin_written(
+        &mut self,
+        cx: &mut Cx<'_>,
+        before: &PackedTwin,
+        after: &Twin,
+    ) {
         let has_model = after.client.module.is_none() && !after.model_id.is_empty();
         if !has_model || !self.routes_want(EventSource::DigitalTwinChange) {
             return;
@@ -173,7 +183,8 @@ impl Hub {
             let device = &twin.client.device;
             digital_twin::document(device, &twin.model_id, &twin.desired, &twin.reported)
         };
-        let (Value::Object(before), Value::Object(view)) = (view(before), view(after)) else {
+        let before = before.unpack(after.client.clone());
+        let (Value::Object(before), Value::Object(view)) = (view(&before), view(after)) else {
             return;
         };
         let mut patch = difference::difference(&before, &view);

@@ -621,6 +621,14 @@ impl Registry {
             .map(|client| &client.device)
     }
 
+    /// Everybody from there on, in order.
+    pub(crate) fn range(
+        &self,
+        start: Bound<ClientId>,
+    ) -> impl Iterator<Item = (&ClientId, &Arc<Identity>)> {
+        self.identities.range((start, Bound::Unbounded))
+    }
+
     /// At most `count` clients from `next` on, or from the first.
     pub(crate) fn clients_from(&self, next: Option<&ClientId>, count: usize) -> Vec<ClientId> {
         let clients = |identities: &mut dyn Iterator<Item = (&ClientId, &Arc<Identity>)>| {

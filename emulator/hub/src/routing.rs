@@ -22,8 +22,8 @@ use crate::Hub;
 use crate::access::{Permission, Principal};
 use crate::cx::{Change, Cx, Effect};
 use crate::documents::{Document, DocumentKind};
+use crate::packed::PackedTwin;
 use crate::telemetry::{Event, EventSource, Origin};
-use crate::twins::Twin;
 
 pub use endpoint::{BlobFormat, Endpoint, EndpointKind};
 pub use record::{EndpointCount, RouteCount, Routed, RoutingRecord};
@@ -112,7 +112,7 @@ impl Hub {
         source: EventSource,
         origin: &Arc<Origin>,
         messages: Vec<Message>,
-        twin: Option<Arc<Twin>>,
+        twin: Option<PackedTwin>,
     ) {
         let Some(spec) = self.routing.active.clone() else {
             return;
@@ -134,10 +134,10 @@ impl Hub {
                 origin: origin.clone(),
                 message,
             };
-            let verdict = spec.judge(&event, twin.as_deref());
+            let verdict = spec.judge(&event, twin.as_ref());
             self.routing.record.note(&spec, &event, &verdict);
             for at in verdict.endpoints() {
-                match spec.enriched(at, &event, twin.as_deref(), &self.config.name) {
+                match spec.enriched(at, &event, twin.as_ref(), &self.config.name) {
                     Some(copy) => queues[at].push(copy),
                     None => self.routing.record.note_too_large(&spec, at),
                 }

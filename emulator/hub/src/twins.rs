@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 use crate::Hub;
 use crate::access::{Permission, Principal};
 use crate::cx::{Change, Cx, Delivery, Effect, Notice, TwinParts};
+use crate::packed::PackedTwin;
 use crate::registry::Identity;
 use crate::sessions::{Feature, SessionId};
 use crate::telemetry::EventSource;
@@ -42,7 +43,7 @@ pub struct Twin {
 
 #[derive(Clone, Default)]
 pub(crate) struct Twins {
-    twins: OrdMap<ClientId, Arc<Twin>>,
+    twins: OrdMap<ClientId, PackedTwin>,
 }
 
 /// What a write does with what is there.
@@ -100,12 +101,7 @@ impl Hub {
     pub fn own_twin(&mut self, cx: &mut Cx<'_>, session: SessionId) -> Result<Bytes, Error> {
         let state = self.sessions.require(session)?;
         state.last_activity = cx.now();
-        let twin = self.twins.require(&state.client)?;
-        let document = json!({
-            "desired": twin.desired.to_device_json(),
-            "reported": twin.reported.to_device_json(),
-        });
-        Ok(document.to_string().into())
+        Ok(self.twins.require(&state.client)?.device_text().into())
     }
 
     /// Merges a patch into the session's own reported properties; answers their new version.
@@ -119,17 +115,15 @@ impl Hub {
         patch: &Map<String, Value>,
         if_version: Option<u64>,
     ) -> Result<u64, Error> {
-        let old = self
-            .twins
-            .require(&self.sessions.require(session)?.client)?;
+        let client = self.sessions.require(session)?.client.clone();
+        let mut twin = self.twins.read(&client)?;
         if let Some(wanted) = if_version
-            && wanted != old.reported.version
+            && wanted != twin.reported.version
         {
-            let current = old.reported.version;
+            let current = twin.reported.version;
             let detail = format!("reported properties are at version {current}, not {wanted}");
             return Err(Error::new(ErrorCode::PreconditionFailed, detail));
         }
-        let mut twin = (**old).clone();
         patch_section(
             &mut twin.reported,
             SectionKind::Reported,
@@ -140,7 +134,6 @@ impl Hub {
         self.sessions.require(session)?.last_activity = cx.now();
         twin.version += 1;
         let version = twin.reported.version;
-        let client = twin.client.clone();
         let twin = self.store_twin(cx, twin);
         let written = TwinParts {
             reported: true,
@@ -167,7 +160,7 @@ impl Hub {
     ) -> Result<(), Error> {
         self.registry.require(client)?;
         let old = self.twins.require(client)?;
-        let etag = etag_text(old.etag);
+        let etag = etag_text(old.etag());
         if !if_match.matches(&etag) {
             return Err(Error::precondition_failed(&etag));
         }
@@ -177,7 +170,7 @@ impl Hub {
         let told = self
             .routes_want(EventSource::TwinChange)
             .then(|| patch.clone());
-        let mut twin = (**old).clone();
+        let mut twin = old.unpack(client.clone());
         let has_tags = patch.tags.is_some();
         if let Some(tags) = patch.tags {
             let (tags, mode) = or_cleared(tags, mode);
@@ -229,7 +222,7 @@ impl Hub {
         client: &ClientId,
         plan: &Plan,
     ) -> Result<(), Error> {
-        let mut twin = (**self.twins.require(client)?).clone();
+        let mut twin = self.twins.read(client)?;
         let (kind, mode) = (SectionKind::Desired, WriteMode::Merge);
         patch_section(&mut twin.desired, kind, &plan.patch, mode, cx.now())?;
         plan.sign(&mut twin.desired.metadata);
@@ -256,11 +249,11 @@ impl Hub {
     /// (`spec/device.md` 15).
     pub(crate) fn set_model_id(&mut self, cx: &mut Cx<'_>, client: &ClientId, model_id: &str) {
         if let Ok(old) = self.twins.require(client)
-            && old.model_id != model_id
+            && old.model_id() != model_id
         {
             let twin = Twin {
                 model_id: model_id.into(),
-                ..(**old).clone()
+                ..old.unpack(client.clone())
             };
             self.store_twin(cx, twin);
             self.configure(cx, client);
@@ -283,26 +276,23 @@ impl Hub {
         ));
     }
 
-    fn store_twin(&mut self, cx: &mut Cx<'_>, mut twin: Twin) -> Arc<Twin> {
-        twin::compact(&mut twin.tags);
-        twin::compact(&mut twin.desired.value);
-        twin::compact(&mut twin.reported.value);
-        let twin = Arc::new(twin);
-        let before = self.twins.put(twin.clone());
-        cx.change(Change::PutTwin(twin.clone()));
+    fn store_twin(&mut self, cx: &mut Cx<'_>, twin: Twin) -> Arc<Twin> {
+        let packed = PackedTwin::pack(&twin);
+        let before = self.twins.put(twin.client.clone(), packed.clone());
+        cx.change(Change::PutTwin(twin.client.clone(), packed));
         if let Some(before) = before {
             self.digital_twin_written(cx, &before, &twin);
         }
-        twin
+        Arc::new(twin)
     }
 
     fn twin_view(&self, client: &ClientId) -> Result<(Value, String), Error> {
         let identity = self.registry.require(client)?;
-        let twin = self.twins.require(client)?;
+        let twin = self.twins.read(client)?;
         let present = self.sessions.find(client);
         let present = present.map(|(_, state)| state.last_activity);
-        let view = self.twin_document(identity, twin, present);
-        Ok((view, etag_text(twin.etag)))
+        let etag = etag_text(twin.etag);
+        Ok((self.twin_document(identity, twin, present), etag))
     }
 
     /// The document of a twin, whose client is connected when it is `present`: since its last
@@ -310,13 +300,13 @@ impl Hub {
     pub(crate) fn twin_document(
         &self,
         identity: &Identity,
-        twin: &Twin,
+        twin: Twin,
         present: Option<Timestamp>,
     ) -> Value {
         let last_activity = present.unwrap_or(identity.last_activity);
         let waiting = self.c2d.count(&identity.client);
         let mut document = document(identity, twin, present.is_some(), last_activity, waiting);
-        if let Some(configurations) = self.configuration_status(&twin.client) {
+        if let Some(configurations) = self.configuration_status(&identity.client) {
             document["configurations"] = Value::Object(configurations);
         }
         document
@@ -341,7 +331,7 @@ impl Twin {
 
 impl Twins {
     /// Every twin as it is now; costs the same whatever their number.
-    pub(crate) fn snapshot(&self) -> OrdMap<ClientId, Arc<Twin>> {
+    pub(crate) fn snapshot(&self) -> OrdMap<ClientId, PackedTwin> {
         self.twins.clone()
     }
 
@@ -349,47 +339,43 @@ impl Twins {
     pub(crate) fn range(
         &self,
         range: (Bound<ClientId>, Bound<ClientId>),
-    ) -> impl Iterator<Item = &Twin> {
-        self.twins.range(range).map(|(_, twin)| &**twin)
-    }
-
-    /// The same for devices or for modules alone; looks at no twin of the others.
-    pub(crate) fn of_kind(
-        &self,
-        modules: bool,
-        range: (Bound<ClientId>, Bound<ClientId>),
-    ) -> impl Iterator<Item = &Twin> {
-        let twins = self.twins.range(range);
-        twins
-            .filter(move |(client, _)| client.module.is_some() == modules)
-            .map(|(_, twin)| &**twin)
+    ) -> impl Iterator<Item = (&ClientId, &PackedTwin)> {
+        self.twins.range(range)
     }
 
     /// A device's twin and those of its modules.
-    pub(crate) fn family(&self, device: &DeviceId) -> impl Iterator<Item = &Twin> + use<'_> {
+    pub(crate) fn family(
+        &self,
+        device: &DeviceId,
+    ) -> impl Iterator<Item = (&ClientId, &PackedTwin)> + use<'_> {
         let device = device.clone();
         let start = Bound::Included(ClientId::device(device.clone()));
         self.range((start, Bound::Unbounded))
-            .take_while(move |twin| twin.client.device == device)
+            .take_while(move |(client, _)| client.device == device)
     }
 
     /// Answers what was there before.
-    pub(crate) fn put(&mut self, twin: Arc<Twin>) -> Option<Arc<Twin>> {
-        self.twins.insert(twin.client.clone(), twin)
+    pub(crate) fn put(&mut self, client: ClientId, twin: PackedTwin) -> Option<PackedTwin> {
+        self.twins.insert(client, twin)
     }
 
     pub(crate) fn remove(&mut self, client: &ClientId) {
         self.twins.remove(client);
     }
 
-    pub(crate) fn find(&self, client: &ClientId) -> Option<&Arc<Twin>> {
+    pub(crate) fn find(&self, client: &ClientId) -> Option<&PackedTwin> {
         self.twins.get(client)
     }
 
-    pub(crate) fn require(&self, client: &ClientId) -> Result<&Arc<Twin>, Error> {
+    pub(crate) fn require(&self, client: &ClientId) -> Result<&PackedTwin, Error> {
         self.twins
             .get(client)
             .ok_or_else(|| Error::client_not_found(client))
+    }
+
+    /// The twin, to be looked at as a whole or to be changed.
+    pub(crate) fn read(&self, client: &ClientId) -> Result<Twin, Error> {
+        Ok(self.require(client)?.unpack(client.clone()))
     }
 }
 
@@ -463,7 +449,7 @@ pub(crate) fn thumbprints(identity: &Identity) -> Value {
 /// The document of `spec/service.md` 3.1, in its order.
 fn document(
     identity: &Identity,
-    twin: &Twin,
+    twin: Twin,
     connected: bool,
     last_activity: Timestamp,
     waiting: u64,
@@ -497,16 +483,16 @@ fn document(
     put("cloudToDeviceMessageCount", waiting.into());
     put("authenticationType", authentication_type(identity).into());
     put("x509Thumbprint", thumbprints(identity));
-    put("modelId", twin.model_id.as_str().into());
+    put("modelId", twin.model_id.into());
     put("version", twin.version.into());
     if !twin.tags.is_empty() {
-        put("tags", Value::Object(twin.tags.clone()));
+        put("tags", Value::Object(twin.tags));
     }
     put(
         "properties",
         json!({
-            "desired": twin.desired.to_service_json(SectionKind::Desired),
-            "reported": twin.reported.to_service_json(SectionKind::Reported),
+            "desired": twin.desired.into_service_json(SectionKind::Desired),
+            "reported": twin.reported.into_service_json(SectionKind::Reported),
         }),
     );
     if is_device {

@@ -6,7 +6,8 @@
 mod fixture;
 
 use iothub_hub::{
-    Condition, Hub, PageRequest, Query, QuerySnapshot, RouteCondition, RouteSubject, Twin,
+    Condition, Hub, PackedTwin, PageRequest, Query, QuerySnapshot, RouteCondition, RouteSubject,
+    Twin,
 };
 use iothub_protocol::ErrorCode;
 use proptest::collection::{btree_map, vec};
@@ -301,6 +302,7 @@ proptest! {
         if let Ok(condition) = RouteCondition::parse(&text) {
             let body = Value::Object(twins[0].0.clone()).to_string();
             let (event, twin) = route_subject_of(&mut f, &body);
+            let twin = twin.as_ref().map(PackedTwin::pack);
             condition.matches(&RouteSubject { event: &event, twin: twin.as_ref() });
         }
     }

@@ -4,7 +4,6 @@
 //! This module does not know who owns a twin, its etag or its tags' home; it knows what a patch
 //! does to a section and which patches are legal. [`merge`] and [`Section::patch`] are one walk.
 
-mod compact;
 mod limits;
 mod merge;
 mod metadata;
@@ -13,7 +12,6 @@ use serde_json::{Map, Value};
 
 use crate::{Error, Timestamp, json};
 
-pub use compact::compact;
 pub use limits::{check_growth, size, size_limit, validate};
 pub use merge::merge;
 pub use metadata::{Author, Metadata};
@@ -83,13 +81,21 @@ impl Section {
     /// With `$metadata` and `$version`, as the service sees it. `$lastUpdatedVersion` is printed
     /// for `desired` only (`spec/service.md` 3.1).
     pub fn to_service_json(&self, kind: SectionKind) -> Value {
-        let mut printed = self.value.clone();
-        let metadata = self
-            .metadata
-            .to_json(&self.value, kind == SectionKind::Desired);
-        printed.insert("$metadata".into(), metadata);
-        printed.insert("$version".into(), self.version.into());
-        Value::Object(printed)
+        self.with_metadata(self.value.clone(), kind)
+    }
+
+    /// As [`Self::to_service_json`], of a section that is not needed any more.
+    pub fn into_service_json(mut self, kind: SectionKind) -> Value {
+        let value = std::mem::take(&mut self.value);
+        self.with_metadata(value, kind)
+    }
+
+    fn with_metadata(&self, mut value: Map<String, Value>, kind: SectionKind) -> Value {
+        let with_version = kind == SectionKind::Desired;
+        let metadata = self.metadata.to_json(&value, with_version);
+        value.insert("$metadata".into(), metadata);
+        value.insert("$version".into(), self.version.into());
+        Value::Object(value)
     }
 
     /// With `$version` only, as the device sees it (`spec/device.md` 7.3).

@@ -4,8 +4,6 @@
 //! late, and once a device is gone. Twins and identities are shared with the hub as they are at one
 //! moment; who is connected is asked for a few clients at a time.
 
-use std::sync::Arc;
-
 use iothub_hub::{Hub, Twin, TwinSnapshot};
 use iothub_protocol::DeviceId;
 use percent_encoding::percent_decode_str;
@@ -81,7 +79,7 @@ struct Wanted {
 fn candidates<'a>(
     snapshot: &'a TwinSnapshot,
     filter: &Filter,
-) -> Box<dyn Iterator<Item = &'a Arc<Twin>> + Send + 'a> {
+) -> Box<dyn Iterator<Item = Twin> + Send + 'a> {
     let Some(level) = filter.device() else {
         return Box::new(snapshot.all());
     };
@@ -92,15 +90,10 @@ fn candidates<'a>(
     }
 }
 
-fn messages(
-    handle: &HubHandle,
-    topics: &Topics,
-    wanted: Wanted,
-    twins: &[&Arc<Twin>],
-) -> Vec<Message> {
+fn messages(handle: &HubHandle, topics: &Topics, wanted: Wanted, twins: &[Twin]) -> Vec<Message> {
     let connected: Vec<bool> = match wanted.connection {
         true => handle.inspect(|hub| {
-            let of = |twin: &&Arc<Twin>| hub.is_connected(&twin.client);
+            let of = |twin: &Twin| hub.is_connected(&twin.client);
             twins.iter().map(of).collect()
         }),
         false => Vec::new(),

@@ -140,7 +140,7 @@ impl FileStore {
                 }
                 Change::PutIdentity(_)
                 | Change::DeleteIdentity(_)
-                | Change::PutTwin(_)
+                | Change::PutTwin(..)
                 | Change::PutSubscriptions(..)
                 | Change::DeleteSubscriptions(_)
                 | Change::PutC2d(_)
@@ -281,7 +281,7 @@ fn restore_events(
         },
         Change::PutIdentity(_)
         | Change::DeleteIdentity(_)
-        | Change::PutTwin(_)
+        | Change::PutTwin(..)
         | Change::PutSubscriptions(..)
         | Change::DeleteSubscriptions(_)
         | Change::PutC2d(_)

@@ -58,7 +58,7 @@ impl Store for MemoryStore {
                 // The hub holds these itself, and nothing here outlives the process.
                 Change::PutIdentity(_)
                 | Change::DeleteIdentity(_)
-                | Change::PutTwin(_)
+                | Change::PutTwin(..)
                 | Change::PutSubscriptions(..)
                 | Change::DeleteSubscriptions(_)
                 | Change::PutC2d(_)

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use iothub_hub::{
     AuthMethod, AuthScope, AuthType, C2dMessage, Change, Document, DocumentKind, Event,
-    EventSource, Feature, Guarantee, Identity, Origin, PartitionHead, PartitionId, Subscriptions,
-    Twin,
+    EventSource, Feature, Guarantee, Identity, Origin, PackedTwin, PartitionHead, PartitionId,
+    Subscriptions, Twin,
 };
 use iothub_protocol::property_bag::PropertyBag;
 use iothub_protocol::registry::{Authentication, Status};
@@ -38,6 +38,14 @@ pub(super) fn identity(id: &str, authentication: Authentication) -> Change {
 }
 
 pub(super) fn twin(id: &str, version: u64) -> Change {
+    packed(&plain_twin(id, version))
+}
+
+fn packed(twin: &Twin) -> Change {
+    Change::PutTwin(twin.client.clone(), PackedTwin::pack(twin))
+}
+
+fn plain_twin(id: &str, version: u64) -> Twin {
     let leaf = |version| Metadata {
         last_updated: Timestamp::from_ticks(77),
         last_updated_version: NonZeroU64::new(version),
@@ -45,7 +53,7 @@ pub(super) fn twin(id: &str, version: u64) -> Change {
         children: Vec::new(),
     };
     let value = json!({"b": {"c": 0.1, "a": [1, -1]}, "a": version});
-    Change::PutTwin(Arc::new(Twin {
+    Twin {
         client: client(id),
         tags: json!({"z": null, "a": "x"}).as_object().unwrap().clone(),
         desired: Section {
@@ -69,15 +77,12 @@ pub(super) fn twin(id: &str, version: u64) -> Change {
         version,
         etag: version + 1,
         model_id: "dtmi:com:example;1".into(),
-    }))
+    }
 }
 
 /// A twin with leaves that two configurations wrote.
 fn configured_twin(id: &str) -> Change {
-    let Change::PutTwin(twin) = twin(id, 5) else {
-        unreachable!("it is a twin's change");
-    };
-    let mut twin = (*twin).clone();
+    let mut twin = plain_twin(id, 5);
     for (path, configuration) in [(&["a"][..], "c1"), (&["b", "a"], "c2")] {
         let author = Arc::new(Author {
             configuration: configuration.into(),
@@ -85,7 +90,7 @@ fn configured_twin(id: &str) -> Change {
         });
         twin.desired.metadata.sign(path, &author);
     }
-    Change::PutTwin(Arc::new(twin))
+    packed(&twin)
 }
 
 /// Events of a partition, numbered from `first` on, from two devices by turns.

@@ -58,8 +58,8 @@ impl Hub {
         client: &ClientId,
         content: &ModuleContent,
     ) -> Result<(), Error> {
-        let mut desired = match self.twins.require(client) {
-            Ok(twin) => twin.desired.clone(),
+        let mut desired = match self.twins.read(client) {
+            Ok(twin) => twin.desired,
             Err(_) => Section::new(Timestamp::NEVER),
         };
         let patch = content.settings().to_patch();

@@ -246,7 +246,7 @@ impl Hub {
         whole: bool,
         mut statuses: Vec<(Arc<str>, Status)>,
     ) {
-        let Ok(twin) = self.twins.require(client) else {
+        let Ok(twin) = self.twins.read(client) else {
             return;
         };
         let plan = overlay.plan(&twin.desired, whole);

@@ -1,69 +1,82 @@
 //! Looking at rows before they are worked out.
 //!
 //! A registry of a million twins is larger than any cache, so that a query mostly waits for memory:
-//! for a twin, then for its members, then for a text. What is waited for is loaded for many rows at
-//! once when nothing stands between one load and the next.
+//! for a twin, or for an identity. What is waited for is loaded for many rows at once when nothing
+//! stands between one load and the next.
 
 use std::hint::black_box;
 
-use super::ast::Segment;
 use super::resolve::{Field, Reference};
 use super::rows::TwinRow;
 
 /// Rows that are loaded together: few enough to stay in the nearest cache.
 const TOGETHER: usize = 64;
-/// Members of a section that are looked at; the others wait.
-const FEW: usize = 8;
 
-/// The same rows in the same order, after a look at what `paths` say of them.
+/// What is looked at of each row that a query chooses from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Looks {
+    pub(super) at_twins: bool,
+    pub(super) at_identities: bool,
+}
+
+impl Looks {
+    /// Adds what a path leads to.
+    pub(super) fn add(&mut self, path: &Reference) {
+        match path.field {
+            Field::Etag
+            | Field::ModelId
+            | Field::Version
+            | Field::Tags
+            | Field::Properties
+            | Field::Desired
+            | Field::Reported => self.at_twins = true,
+            Field::DeviceEtag
+            | Field::Status
+            | Field::StatusReason
+            | Field::StatusUpdateTime
+            | Field::StatusUpdatedTime
+            | Field::LastActivityTime
+            | Field::AuthenticationType
+            | Field::Thumbprints
+            | Field::Capabilities
+            | Field::DeviceScope
+            | Field::ParentScopes
+            | Field::ManagedBy => self.at_identities = true,
+            Field::DeviceId
+            | Field::Id
+            | Field::ModuleId
+            | Field::ConnectionState
+            | Field::C2dCount
+            | Field::Configurations
+            | Field::OfJob
+            | Field::Unknown => {}
+        }
+    }
+}
+
+/// The same rows in the same order, after a look at them.
 pub(super) fn loaded_ahead<'a>(
     mut rows: impl Iterator<Item = TwinRow<'a>>,
-    paths: &'a [Reference],
+    looks: Looks,
 ) -> impl Iterator<Item = TwinRow<'a>> {
     let mut ready = Vec::new().into_iter();
     std::iter::from_fn(move || {
+        if looks == Looks::default() {
+            return rows.next();
+        }
         if let Some(row) = ready.next() {
             return Some(row);
         }
         let many: Vec<_> = rows.by_ref().take(TOGETHER).collect();
-        if many.len() > 1 {
-            for path in paths {
-                load(&many, path);
+        for row in &many {
+            if looks.at_twins {
+                black_box(row.twin.first());
+            }
+            if looks.at_identities {
+                black_box(row.identity.map(|identity| identity.status));
             }
         }
         ready = many.into_iter();
         ready.next()
     })
-}
-
-fn load(rows: &[TwinRow<'_>], path: &Reference) {
-    let Some(Segment::Name(wanted)) = path.below.first() else {
-        return;
-    };
-    for row in rows {
-        black_box(members(row, path).len());
-    }
-    for row in rows {
-        black_box(members(row, path).next().map(|(name, _)| name.len()));
-    }
-    for row in rows {
-        let alike = |(name, _): &(&String, _)| name.len() == wanted.len();
-        for (name, value) in members(row, path).take(FEW).filter(alike) {
-            black_box(name.as_bytes().first());
-            black_box(value.as_str().and_then(|text| text.as_bytes().first()));
-        }
-    }
-}
-
-fn members<'a>(row: &TwinRow<'a>, path: &Reference) -> serde_json::map::Iter<'a> {
-    match path.field {
-        Field::Tags => row.twin.tags.iter(),
-        Field::Desired => row.twin.desired.value.iter(),
-        _ => row.twin.reported.value.iter(),
-    }
-}
-
-/// Whether a path leads to what lies beside the twin.
-pub(super) fn is_worth_it(path: &Reference) -> bool {
-    matches!(path.field, Field::Tags | Field::Desired | Field::Reported) && !path.below.is_empty()
 }

@@ -89,9 +89,9 @@ impl Hub {
             hub: self,
             present: None,
         };
-        candidates(view, condition.collection, filter, None)
+        candidates(view, condition.collection, filter, None, true)
             .filter(|row| filter.is_none_or(|filter| is_true(filter, row)))
-            .map(|row| row.twin.client.clone())
+            .map(|row| row.client.clone())
             .collect()
     }
 
@@ -110,7 +110,15 @@ impl Hub {
         match &condition.who {
             Who::Nobody => false,
             Who::Everybody => true,
-            Who::Those(expression) => is_true(expression, &TwinRow { view, twin }),
+            Who::Those(expression) => {
+                let row = TwinRow {
+                    view,
+                    client,
+                    twin,
+                    identity: None,
+                };
+                is_true(expression, &row)
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use serde_json::{Number, Value};
 
 use super::ast::{Comparison, Literal};
+use crate::packed::Node;
 
 /// A value while a query is worked out. Borrowed where the row has it.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +34,16 @@ impl<'a> Item<'a> {
             Value::Number(number) => Self::Number(number.clone()),
             Value::String(text) => Self::text(text),
             Value::Array(_) | Value::Object(_) => Self::Json(Cow::Borrowed(value)),
+        }
+    }
+
+    pub(super) fn packed(value: Node<'a>) -> Self {
+        match value {
+            Node::Null => Self::Null,
+            Node::Bool(value) => Self::Bool(value),
+            Node::Number(number) => Self::Number(number),
+            Node::Text(text) => Self::text(text),
+            Node::Array(_) | Node::Object(_) => Self::Json(Cow::Owned(value.to_json())),
         }
     }
 

@@ -13,8 +13,8 @@ use super::item::{Item, compare};
 use super::lexer::refused;
 use super::parser::Parser;
 use super::rows::{DESIRED, REPORTED, at, members, section};
+use crate::packed::PackedTwin;
 use crate::telemetry::Event;
-use crate::twins::Twin;
 
 /// Which messages a route takes.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +29,7 @@ pub struct RouteSubject<'a> {
     /// The message as it will be stored.
     pub event: &'a Event,
     /// The twin of its sender, as it is now.
-    pub twin: Option<&'a Twin>,
+    pub twin: Option<&'a PackedTwin>,
 }
 
 /// What a path of a route means.
@@ -208,20 +208,20 @@ impl Subject<'_> {
         };
         let names = |wanted: &str| first.eq_ignore_ascii_case(wanted);
         if names("tags") {
-            return members(&twin.tags, below);
+            return members(twin.tags(), below);
         }
         match below.split_first() {
             Some((Segment::Name(name), below)) if names("properties") => {
                 if name.eq_ignore_ascii_case("desired") {
-                    section(&twin.desired, DESIRED, below)
+                    section(twin, DESIRED, below)
                 } else if name.eq_ignore_ascii_case("reported") {
-                    section(&twin.reported, REPORTED, below)
+                    section(twin, REPORTED, below)
                 } else {
                     Item::Undefined
                 }
             }
             _ if names("deviceid") && below.is_empty() => {
-                Item::owned(twin.client.device.as_str().into())
+                Item::owned(self.of.event.origin.client.device.as_str().into())
             }
             _ => Item::Undefined,
         }

@@ -2,18 +2,20 @@
 //! nobody wants.
 
 use std::collections::HashMap;
+use std::ops::Bound;
 
-use iothub_protocol::twin::{Section, SectionKind};
+use iothub_protocol::twin::SectionKind;
 use iothub_protocol::{ClientId, Timestamp};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::ast::Segment;
 use super::eval::Row;
 use super::item::Item;
 use super::resolve::{Field, Reference};
 use crate::Hub;
+use crate::packed::{Node, Object, PackedSection, PackedTwin};
 use crate::registry::Identity;
-use crate::twins::{Twin, etag_text, thumbprints};
+use crate::twins::{etag_text, thumbprints};
 
 pub(super) const DESIRED: SectionKind = SectionKind::Desired;
 pub(super) const REPORTED: SectionKind = SectionKind::Reported;
@@ -29,13 +31,42 @@ pub(super) struct View<'a> {
 /// A device's or module's twin.
 pub(super) struct TwinRow<'a> {
     pub(super) view: View<'a>,
-    pub(super) twin: &'a Twin,
+    pub(super) client: &'a ClientId,
+    pub(super) twin: &'a PackedTwin,
+    /// When whoever made the row has it at hand.
+    pub(super) identity: Option<&'a Identity>,
 }
 
 /// What a job did to a device.
 pub(super) struct JobRow(pub(super) Value);
 
-impl View<'_> {
+impl<'a> View<'a> {
+    /// Everybody from there on, in order. Identities are found on the way: they are in the same
+    /// order, so that none has to be looked for.
+    pub(super) fn rows_from(
+        self,
+        start: Bound<ClientId>,
+        with_identities: bool,
+    ) -> impl Iterator<Item = TwinRow<'a>> + 'a {
+        let twins = self.hub.twins.range((start.clone(), Bound::Unbounded));
+        let identities = with_identities.then(|| self.hub.registry.range(start));
+        let mut identities = identities.into_iter().flatten().peekable();
+        twins.map(move |(client, twin)| {
+            // Mostly the same one, which is seen without a look at the names.
+            while identities
+                .next_if(|(other, _)| *other != client && *other < client)
+                .is_some()
+            {}
+            let found = identities.next_if(|(other, _)| *other == client);
+            TwinRow {
+                view: self,
+                client,
+                twin,
+                identity: found.map(|(_, identity)| &**identity),
+            }
+        })
+    }
+
     /// The last activity of a client that is connected.
     fn presence(&self, client: &ClientId) -> Option<Timestamp> {
         match self.present {
@@ -53,16 +84,19 @@ impl TwinRow<'_> {
     pub(super) fn document(&self) -> Value {
         match self.identity() {
             Some(identity) => {
-                let present = self.view.presence(&self.twin.client);
-                self.view.hub.twin_document(identity, self.twin, present)
+                let present = self.view.presence(self.client);
+                let twin = self.twin.unpack(self.client.clone());
+                self.view.hub.twin_document(identity, twin, present)
             }
             None => Value::Null,
         }
     }
 
     fn identity(&self) -> Option<&Identity> {
-        let found = self.view.hub.registry.find(&self.twin.client);
-        found.map(|identity| &**identity)
+        self.identity.or_else(|| {
+            let found = self.view.hub.registry.find(self.client);
+            found.map(|identity| &**identity)
+        })
     }
 
     fn of_identity<'a>(&'a self, get: impl FnOnce(&'a Identity) -> Item<'a>) -> Item<'a> {
@@ -70,13 +104,13 @@ impl TwinRow<'_> {
     }
 
     fn is_device(&self) -> bool {
-        self.twin.client.module.is_none()
+        self.client.module.is_none()
     }
 }
 
 impl Row<Reference> for TwinRow<'_> {
     fn get<'a>(&'a self, path: &'a Reference) -> Item<'a> {
-        let twin = self.twin;
+        let (client, twin) = (self.client, self.twin);
         let below = path.below.as_slice();
         let scalar = |item: Item<'a>| {
             if below.is_empty() {
@@ -87,12 +121,12 @@ impl Row<Reference> for TwinRow<'_> {
         };
         let time = |at: Timestamp| Item::owned(at.to_iso().into());
         match path.field {
-            Field::DeviceId | Field::Id => scalar(Item::text(twin.client.device.as_str())),
-            Field::ModuleId => match &twin.client.module {
+            Field::DeviceId | Field::Id => scalar(Item::text(client.device.as_str())),
+            Field::ModuleId => match &client.module {
                 Some(module) => scalar(Item::text(module.as_str())),
                 None => Item::Undefined,
             },
-            Field::Etag => scalar(Item::owned(etag_text(twin.etag).into())),
+            Field::Etag => scalar(Item::owned(etag_text(twin.etag()).into())),
             Field::DeviceEtag => scalar(self.of_identity(|it| Item::text(&it.etag))),
             Field::Status => scalar(self.of_identity(|it| Item::text(it.status.as_str()))),
             Field::StatusReason => scalar(self.of_identity(|it| {
@@ -103,38 +137,38 @@ impl Row<Reference> for TwinRow<'_> {
                 scalar(self.of_identity(|it| time(it.status_updated)))
             }
             Field::ConnectionState => {
-                let present = self.view.presence(&twin.client).is_some();
+                let present = self.view.presence(client).is_some();
                 let state = if present { "Connected" } else { "Disconnected" };
                 scalar(Item::text(state))
             }
             Field::LastActivityTime => scalar(self.of_identity(|it| {
-                let present = self.view.presence(&twin.client);
+                let present = self.view.presence(client);
                 time(present.unwrap_or(it.last_activity))
             })),
             Field::C2dCount => {
-                let count = self.view.hub.c2d.count(&twin.client);
+                let count = self.view.hub.c2d.count(client);
                 scalar(Item::Number(count.into()))
             }
             Field::AuthenticationType => {
                 scalar(self.of_identity(|it| Item::text(crate::twins::authentication_type(it))))
             }
             Field::Thumbprints => self.of_identity(|it| owned(&thumbprints(it), below)),
-            Field::ModelId => scalar(Item::text(&twin.model_id)),
-            Field::Version => scalar(Item::Number(twin.version.into())),
-            Field::Tags if below.is_empty() && twin.tags.is_empty() => Item::Undefined,
-            Field::Tags => members(&twin.tags, below),
-            Field::Desired => section(&twin.desired, DESIRED, below),
-            Field::Reported => section(&twin.reported, REPORTED, below),
+            Field::ModelId => scalar(Item::text(twin.model_id())),
+            Field::Version => scalar(Item::Number(twin.version().into())),
+            Field::Tags if below.is_empty() && twin.tags().is_empty() => Item::Undefined,
+            Field::Tags => members(twin.tags(), below),
+            Field::Desired => section(twin, DESIRED, below),
+            Field::Reported => section(twin, REPORTED, below),
             Field::Properties => scalar(Item::owned(json!({
-                "desired": whole(&twin.desired),
-                "reported": whole(&twin.reported),
+                "desired": whole(twin.desired()),
+                "reported": whole(twin.reported()),
             }))),
             Field::Capabilities if self.is_device() => self.of_identity(|it| match below {
                 [Segment::Name(name)] if &**name == "iotEdge" => Item::Bool(it.iot_edge),
                 [] => Item::owned(json!({ "iotEdge": it.iot_edge })),
                 _ => Item::Undefined,
             }),
-            Field::Configurations => match self.view.hub.configuration_status(&twin.client) {
+            Field::Configurations => match self.view.hub.configuration_status(client) {
                 Some(configurations) => owned(&Value::Object(configurations), below),
                 None => Item::Undefined,
             },
@@ -183,7 +217,7 @@ pub(super) fn at<'a>(value: &'a Value, path: &[Segment]) -> Item<'a> {
     let mut value = value;
     for segment in path {
         let next = match (segment, value) {
-            (Segment::Name(name), Value::Object(members)) => member(members, name),
+            (Segment::Name(name), Value::Object(members)) => members.get(&**name),
             (Segment::Index(index), Value::Array(elements)) => elements.get(*index),
             _ => None,
         };
@@ -195,17 +229,6 @@ pub(super) fn at<'a>(value: &'a Value, path: &[Segment]) -> Item<'a> {
     Item::borrowed(value)
 }
 
-/// A member by its name. Few names are sooner looked through than hashed, and a query over a
-/// million twins does nothing else.
-fn member<'a>(map: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    const FEW: usize = 8;
-    if map.len() > FEW {
-        return map.get(name);
-    }
-    let found = map.iter().find(|(known, _)| *known == name);
-    found.map(|(_, value)| value)
-}
-
 /// The same below a value that was made for the occasion.
 pub(super) fn owned<'a>(value: &Value, path: &[Segment]) -> Item<'a> {
     at(value, path)
@@ -213,31 +236,47 @@ pub(super) fn owned<'a>(value: &Value, path: &[Segment]) -> Item<'a> {
         .map_or(Item::Undefined, Item::owned)
 }
 
-pub(super) fn members<'a>(map: &'a Map<String, Value>, path: &[Segment]) -> Item<'a> {
-    match path.split_first() {
-        None => Item::owned(Value::Object(map.clone())),
-        Some((Segment::Name(name), below)) => match member(map, name) {
-            Some(value) => at(value, below),
-            None => Item::Undefined,
-        },
-        Some((Segment::Index(_), _)) => Item::Undefined,
+/// The same below members that are packed.
+pub(super) fn members<'a>(members: Object<'a>, path: &[Segment]) -> Item<'a> {
+    let mut node = Node::Object(members);
+    for segment in path {
+        let next = match (segment, &node) {
+            (Segment::Name(name), Node::Object(members)) => members.get(name),
+            (Segment::Index(index), Node::Array(elements)) => elements.get(*index),
+            _ => None,
+        };
+        match next {
+            Some(next) => node = next,
+            None => return Item::Undefined,
+        }
     }
+    Item::packed(node)
 }
 
 /// A section without its metadata, which comes only when it is asked for.
-pub(super) fn section<'a>(section: &'a Section, kind: SectionKind, path: &[Segment]) -> Item<'a> {
-    match path.first() {
-        None => Item::owned(whole(section)),
-        Some(Segment::Name(name)) if &**name == "$version" && path.len() == 1 => {
-            Item::Number(section.version.into())
-        }
-        Some(Segment::Name(name)) if &**name == "$metadata" => {
-            owned(&section.to_service_json(kind), path)
-        }
-        Some(_) => members(&section.value, path),
+pub(super) fn section<'a>(twin: &'a PackedTwin, kind: SectionKind, path: &[Segment]) -> Item<'a> {
+    let first = match path.first() {
+        Some(Segment::Name(name)) => &**name,
+        Some(Segment::Index(_)) | None => "",
+    };
+    match first {
+        "" if path.is_empty() => Item::owned(whole(packed(twin, kind))),
+        "$version" if path.len() == 1 => Item::Number(packed(twin, kind).version.into()),
+        "$metadata" => owned(&twin.section(kind).to_service_json(kind), path),
+        _ => members(twin.members(kind), path),
     }
 }
 
-fn whole(section: &Section) -> Value {
-    section.to_device_json()
+fn packed(twin: &PackedTwin, kind: SectionKind) -> PackedSection<'_> {
+    if kind == REPORTED {
+        twin.reported()
+    } else {
+        twin.desired()
+    }
+}
+
+fn whole(section: PackedSection<'_>) -> Value {
+    let mut printed = section.value.to_map();
+    printed.insert("$version".into(), section.version.into());
+    Value::Object(printed)
 }

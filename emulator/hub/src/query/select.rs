@@ -8,7 +8,7 @@ use std::ops::Bound;
 use iothub_protocol::{ClientId, DeviceId, Error};
 use serde_json::{Map, Number, Value};
 
-use super::ahead::{is_worth_it, loaded_ahead};
+use super::ahead::{Looks, loaded_ahead};
 use super::ast::{Aggregate, Comparison, Expr, Literal, Selected, Statement};
 use super::eval::{Row, is_true};
 use super::functions::{Dialect, Function};
@@ -37,8 +37,7 @@ pub struct Query {
     group_by: Vec<Reference>,
     is_aggregate: bool,
     asks_who_is_connected: bool,
-    /// What rows are chosen or grouped by, and is loaded ahead.
-    loads: Vec<Reference>,
+    looks: Looks,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -106,14 +105,12 @@ impl Query {
             return Err(refused(text, source_at, what));
         }
         let mut asks_who_is_connected = false;
-        let mut loads = Vec::new();
+        let mut looks = Looks::default();
         let mut bind = |path| {
             let path = collection.resolve(text, path, alias.as_deref())?;
             asks_who_is_connected |=
                 matches!(path.field, Field::ConnectionState | Field::LastActivityTime);
-            if is_worth_it(&path) && !loads.contains(&path) {
-                loads.push(path.clone());
-            }
+            looks.add(&path);
             Ok::<_, Error>(path)
         };
         let filter = filter.map(|filter| filter.try_map(&mut bind)).transpose()?;
@@ -173,7 +170,7 @@ impl Query {
             group_by,
             is_aggregate,
             asks_who_is_connected,
-            loads,
+            looks,
         })
     }
 
@@ -276,7 +273,7 @@ impl Query {
                 None => row.document(),
                 Some(columns) => project(columns, &row),
             });
-            last = Some(&row.twin.client);
+            last = Some(row.client);
         }
         let next = rows
             .next()
@@ -291,11 +288,10 @@ impl Query {
         after: Option<&ClientId>,
     ) -> impl Iterator<Item = TwinRow<'a>> {
         let filter = self.filter.as_ref();
-        loaded_ahead(
-            candidates(view, self.collection, filter, after),
-            &self.loads,
-        )
-        .filter(move |row| filter.is_none_or(|filter| is_true(filter, row)))
+        let looks = self.looks;
+        let rows = candidates(view, self.collection, filter, after, looks.at_identities);
+        loaded_ahead(rows, looks)
+            .filter(move |row| filter.is_none_or(|filter| is_true(filter, row)))
     }
 
     fn job_rows<'a>(&'a self, view: View<'a>) -> impl Iterator<Item = JobRow> + 'a {
@@ -495,41 +491,47 @@ fn skipped(
 }
 
 /// The twins that can satisfy `filter` as far as its device ids tell, in order, those behind
-/// `after`. All of the collection when it tells nothing.
+/// `after`. All of the collection when it tells nothing. `with_identities`: each one's is wanted.
 pub(super) fn candidates<'a>(
     view: View<'a>,
     collection: Collection,
     filter: Option<&Expr<Reference>>,
     after: Option<&ClientId>,
+    with_identities: bool,
 ) -> Box<dyn Iterator<Item = TwinRow<'a>> + 'a> {
-    let twins = &view.hub.twins;
     let wants_modules = collection == Collection::Modules;
-    let row = move |twin| TwinRow { view, twin };
+    let wanted = move |row: &TwinRow<'_>| row.client.module.is_some() == wants_modules;
     let after = after.cloned();
     match filter.map(Narrowed::of).unwrap_or(Narrowed::All) {
         Narrowed::Ids(mut ids) => {
             ids.sort();
             ids.dedup();
+            let twins = &view.hub.twins;
             let found = ids.into_iter().flat_map(move |id| twins.family(&id));
-            let found = found
-                .filter(move |twin| twin.client.module.is_some() == wants_modules)
-                .filter(move |twin| after.as_ref().is_none_or(|after| twin.client > *after));
-            Box::new(found.map(row))
+            let rows = found.map(move |(client, twin)| TwinRow {
+                view,
+                client,
+                twin,
+                identity: None,
+            });
+            let rows = rows.filter(wanted);
+            Box::new(rows.filter(move |row| after.as_ref().is_none_or(|after| row.client > after)))
         }
         Narrowed::Prefix(prefix) => {
             let start = match after {
                 Some(after) if after.device >= prefix => Bound::Excluded(after),
                 Some(_) | None => Bound::Included(ClientId::device(prefix.clone())),
             };
-            let found = twins
-                .of_kind(wants_modules, (start, Bound::Unbounded))
-                .take_while(move |twin| twin.client.device.as_str().starts_with(prefix.as_str()));
-            Box::new(found.map(row))
+            let rows = view.rows_from(start, with_identities);
+            let rows = rows.take_while(move |row| {
+                let device = row.client.device.as_str();
+                device.starts_with(prefix.as_str())
+            });
+            Box::new(rows.filter(wanted))
         }
         Narrowed::All => {
             let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-            let found = twins.of_kind(wants_modules, (start, Bound::Unbounded));
-            Box::new(found.map(row))
+            Box::new(view.rows_from(start, with_identities).filter(wanted))
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use iothub_protocol::Error;
 use iothub_protocol::message::MAX_TELEMETRY_SIZE;
-use serde_json::{Map, Value, json};
+use iothub_protocol::twin::SectionKind;
+use serde_json::{Value, json};
 
 use super::spec::RoutingSpec;
+use crate::packed::{Node, PackedTwin};
 use crate::telemetry::{Event, EventSource};
-use crate::twins::Twin;
 
 /// Characters of a key or a value.
 const LONGEST: usize = 256;
@@ -64,14 +65,14 @@ impl Enrichment {
         })
     }
 
-    fn value(&self, twin: Option<&Twin>, hub_name: &str) -> String {
+    fn value(&self, twin: Option<&PackedTwin>, hub_name: &str) -> String {
         match &self.source {
             Source::Static => self.text.clone(),
             Source::HubName => hub_name.to_owned(),
             // A path that leads nowhere is stamped as it is written, as the real hub does.
             Source::Twin(path) => twin
                 .and_then(|twin| look_up(twin, path))
-                .map_or_else(|| self.text.clone(), as_text),
+                .map_or_else(|| self.text.clone(), |value| as_text(&value)),
         }
     }
 }
@@ -102,7 +103,7 @@ impl RoutingSpec {
         &self,
         endpoint: usize,
         event: &Event,
-        twin: Option<&Twin>,
+        twin: Option<&PackedTwin>,
         hub_name: &str,
     ) -> Option<Event> {
         let mut copy = event.clone();
@@ -122,32 +123,37 @@ impl RoutingSpec {
     }
 }
 
-fn look_up<'a>(twin: &'a Twin, path: &[String]) -> Option<&'a Value> {
-    let (members, path): (&Map<String, Value>, _) = match path {
-        [tags, rest @ ..] if tags == "tags" => (&twin.tags, rest),
+fn look_up<'a>(twin: &'a PackedTwin, path: &[String]) -> Option<Node<'a>> {
+    let (kind, path) = match path {
+        [tags, rest @ ..] if tags == "tags" => (SectionKind::Tags, rest),
         [properties, desired, rest @ ..] if properties == "properties" && desired == "desired" => {
-            (&twin.desired.value, rest)
+            (SectionKind::Desired, rest)
         }
         [properties, reported, rest @ ..]
             if properties == "properties" && reported == "reported" =>
         {
-            (&twin.reported.value, rest)
+            (SectionKind::Reported, rest)
         }
         _ => return None,
     };
     let (first, rest) = path.split_first()?;
-    let mut found = members.get(first)?;
+    let mut found = twin.members(kind).get(first)?;
     for segment in rest {
-        found = found.get(segment)?;
+        found = match found {
+            Node::Object(members) => members.get(segment)?,
+            Node::Null | Node::Bool(_) | Node::Number(_) | Node::Text(_) | Node::Array(_) => {
+                return None;
+            }
+        };
     }
     Some(found)
 }
 
-fn as_text(value: &Value) -> String {
+fn as_text(value: &Node<'_>) -> String {
     match value {
-        Value::String(text) => text.clone(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-            value.to_string()
+        Node::Text(text) => (*text).to_owned(),
+        Node::Null | Node::Bool(_) | Node::Number(_) | Node::Array(_) | Node::Object(_) => {
+            value.to_json().to_string()
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Which routes an event matches, and where it therefore goes.
 
 use super::spec::RoutingSpec;
+use crate::packed::PackedTwin;
 use crate::query::RouteSubject;
 use crate::telemetry::{Event, EventSource};
-use crate::twins::Twin;
 
 /// What was decided about an event.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Verdict {
 impl RoutingSpec {
     /// Holds an event against every route of its source. The fallback route is for messages of
     /// devices only: what else happens is an event for those who ask for it.
-    pub(super) fn judge(&self, event: &Event, twin: Option<&Twin>) -> Verdict {
+    pub(super) fn judge(&self, event: &Event, twin: Option<&PackedTwin>) -> Verdict {
         let subject = RouteSubject { event, twin };
         let mut verdict = Verdict::default();
         for (at, route) in self.routes.iter().enumerate() {

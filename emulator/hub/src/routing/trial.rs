@@ -11,6 +11,7 @@ use super::spec::{RoutingSpec, object};
 use crate::Hub;
 use crate::access::{AuthMethod, AuthScope, AuthType, Permission, Principal};
 use crate::cx::Cx;
+use crate::packed::PackedTwin;
 use crate::query::RouteSubject;
 use crate::telemetry::{Event, EventSource, Origin};
 use crate::twins::Twin;
@@ -36,7 +37,7 @@ impl Hub {
         let spec = self.routing.spec.as_ref().unwrap_or(&plain);
         let mut event = self.trial_event(cx, input)?;
         let twin = match members::object(input, "twin")? {
-            Some(given) => Some(Arc::new(trial_twin(&event.origin.client, given)?)),
+            Some(given) => Some(PackedTwin::pack(&trial_twin(&event.origin.client, given)?)),
             None => self.twins.find(&event.origin.client).cloned(),
         };
         if let Some(route) = members::object(input, "route")? {
@@ -44,7 +45,7 @@ impl Hub {
             event.source = route.source;
             let subject = RouteSubject {
                 event: &event,
-                twin: twin.as_deref(),
+                twin: twin.as_ref(),
             };
             let matched = route.condition.matches(&subject);
             let mut tried = spec.route_json(&route);
@@ -64,7 +65,7 @@ impl Hub {
                 event.source = route.source;
             }
         }
-        let verdict = spec.judge(&event, twin.as_deref());
+        let verdict = spec.judge(&event, twin.as_ref());
         let mut tried = Vec::new();
         for (at, route) in spec.routes.iter().enumerate() {
             let asked = only.is_none_or(|name| *route.name == *name);

@@ -49,7 +49,7 @@ fn a_configuration_is_written_into_the_twins_of_its_target() {
         [
             Change::PutDocument(_),
             Change::PutEntropy(_),
-            Change::PutTwin(_)
+            Change::PutTwin(..)
         ]
     ));
     let results = &reply.unwrap()["systemMetrics"]["results"];

@@ -76,7 +76,7 @@ fn a_patch_is_a_change_of_desired_properties() {
         patch: r#"{"rate":5,"c1":{"__t":"c","x":1},"$version":2}"#.into(),
     };
     assert_eq!(outcome.effects, [Effect::Deliver(session, delivery)]);
-    assert!(matches!(outcome.changes[..], [Change::PutTwin(_)]));
+    assert!(matches!(outcome.changes[..], [Change::PutTwin(..)]));
 }
 
 #[test]

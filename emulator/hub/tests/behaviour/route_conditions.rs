@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use iothub_hub::{
-    AuthMethod, AuthScope, AuthType, Event, EventSource, Origin, RouteCondition, RouteSubject, Twin,
+    AuthMethod, AuthScope, AuthType, Event, EventSource, Origin, PackedTwin, RouteCondition,
+    RouteSubject, Twin,
 };
 use iothub_protocol::property_bag::{PropertyBag, SystemProperty};
 use iothub_protocol::twin::Section;
@@ -115,9 +116,10 @@ impl Case {
     fn takes(&self, condition: &str) -> bool {
         let condition = RouteCondition::parse(condition)
             .unwrap_or_else(|error| panic!("{condition}: {}", error.detail));
+        let twin = self.twin.as_ref().map(PackedTwin::pack);
         let subject = RouteSubject {
             event: &self.event,
-            twin: self.twin.as_ref(),
+            twin: twin.as_ref(),
         };
         condition.matches(&subject)
     }

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use iothub_hub::{
-    Change, Condition, Hub, HubConfig, PageRequest, Principal, Query, QuerySnapshot, Twin,
+    Change, Condition, Hub, HubConfig, PackedTwin, PageRequest, Principal, Query, QuerySnapshot, Twin,
 };
 use iothub_protocol::twin::Section;
 use iothub_protocol::{ClientId, Timestamp};
@@ -19,7 +19,9 @@ static TWINS: LazyLock<QuerySnapshot> = LazyLock::new(|| {
         ("d2", json!({"a": "1", "b": [1, "x", {"c": null}]})),
         ("d1/m1", json!({"a": true})),
     ] {
-        hub.restore(Change::PutTwin(twin(id, &tags).into()));
+        let twin = twin(id, &tags);
+        let packed = PackedTwin::pack(&twin);
+        hub.restore(Change::PutTwin(twin.client, packed));
     }
     hub.query_snapshot(&Principal::operator())
         .expect("the operator may ask")

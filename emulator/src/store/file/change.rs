@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use iothub_hub::{
     AuthMethod, AuthScope, AuthType, C2dMessage, Change, Document, DocumentKind, Event,
-    EventSource, Feature, Guarantee, Identity, Origin, PartitionHead, PartitionId, Subscriptions,
-    Twin,
+    EventSource, Feature, Guarantee, Identity, Origin, PackedTwin, PartitionHead, PartitionId,
+    Subscriptions, Twin,
 };
 use iothub_protocol::property_bag::PropertyBag;
 use iothub_protocol::registry::{Authentication, Status};
@@ -48,14 +48,15 @@ pub(super) fn encode(out: &mut Vec<u8>, change: &Change) {
             out.byte(DELETE_IDENTITY);
             encode_client(out, client);
         }
-        Change::PutTwin(twin) => {
+        Change::PutTwin(client, twin) => {
+            let twin = twin.unpack(client.clone());
             let configured = twin.desired.metadata.is_signed();
             out.byte(if configured {
                 PUT_CONFIGURED_TWIN
             } else {
                 PUT_TWIN
             });
-            encode_twin(out, twin);
+            encode_twin(out, &twin);
             if configured {
                 encode_signatures(out, &twin.desired.metadata);
             }
@@ -127,11 +128,11 @@ fn decode(input: &mut Decoder) -> Decoded<Change> {
     Ok(match input.byte()? {
         PUT_IDENTITY => Change::PutIdentity(Arc::new(decode_identity(input)?)),
         DELETE_IDENTITY => Change::DeleteIdentity(decode_client(input)?),
-        PUT_TWIN => Change::PutTwin(Arc::new(decode_twin(input)?)),
+        PUT_TWIN => put_twin(decode_twin(input)?),
         PUT_CONFIGURED_TWIN => {
             let mut twin = decode_twin(input)?;
             decode_signatures(input, &mut twin.desired.metadata)?;
-            Change::PutTwin(Arc::new(twin))
+            put_twin(twin)
         }
         PUT_SUBSCRIPTIONS => {
             let client = decode_client(input)?;
@@ -435,6 +436,11 @@ fn decode_twin(input: &mut Decoder) -> Decoded<Twin> {
         etag: input.number()?,
         model_id: input.string()?,
     })
+}
+
+fn put_twin(twin: Twin) -> Change {
+    let packed = PackedTwin::pack(&twin);
+    Change::PutTwin(twin.client, packed)
 }
 
 fn encode_section(out: &mut Vec<u8>, section: &Section) {

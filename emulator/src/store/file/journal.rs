@@ -254,7 +254,7 @@ fn replay(
                 Change::Reset => events.clear(),
                 Change::PutIdentity(_)
                 | Change::DeleteIdentity(_)
-                | Change::PutTwin(_)
+                | Change::PutTwin(..)
                 | Change::PutSubscriptions(..)
                 | Change::DeleteSubscriptions(_)
                 | Change::PutC2d(_)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use iothub_hub::{C2dMessage, Change, Document, DocumentKind, Identity, Subscriptions, Twin};
+use iothub_hub::{C2dMessage, Change, Document, DocumentKind, Identity, PackedTwin, Subscriptions};
 use iothub_protocol::ClientId;
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ pub(super) struct Live {
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Client {
     identity: Option<Arc<Identity>>,
-    twin: Option<Arc<Twin>>,
+    twin: Option<PackedTwin>,
     subscriptions: Option<Subscriptions>,
 }
 
@@ -45,7 +45,7 @@ impl Live {
             Change::DeleteIdentity(client) => {
                 self.clients.remove(client);
             }
-            Change::PutTwin(twin) => self.client(&twin.client).twin = Some(twin.clone()),
+            Change::PutTwin(client, twin) => self.client(client).twin = Some(twin.clone()),
             Change::PutSubscriptions(client, subscriptions) => {
                 self.client(client).subscriptions = Some(*subscriptions);
             }
@@ -78,12 +78,13 @@ impl Live {
     pub(super) fn changes(&self) -> impl Iterator<Item = Change> + '_ {
         let entropy = self.entropy.map(Change::PutEntropy);
         let clients = self.clients.iter().flat_map(|(id, client)| {
+            let twin = client.twin.clone();
             let subscriptions = client
                 .subscriptions
                 .map(|it| Change::PutSubscriptions(id.clone(), it));
             [
                 client.identity.clone().map(Change::PutIdentity),
-                client.twin.clone().map(Change::PutTwin),
+                twin.map(|twin| Change::PutTwin(id.clone(), twin)),
                 subscriptions,
             ]
         });

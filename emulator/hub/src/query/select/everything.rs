@@ -26,7 +26,7 @@ impl Query {
         snapshot: &'a QuerySnapshot,
     ) -> impl Iterator<Item = &'a ClientId> {
         let rows = self.twin_rows(snapshot.view(), None);
-        rows.map(|row| &row.twin.client).take(self.most())
+        rows.map(|row| row.client).take(self.most())
     }
 
     /// Its rows as its pages would have them.
