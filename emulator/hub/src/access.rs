@@ -461,6 +461,9 @@ impl Hub {
     /// Any name is this hub, unless names are configured (`spec/sdk-connectivity.md`).
     pub(crate) fn check_is_ours(&self, host: &str) -> Result<(), Error> {
         let host = without_port(host);
+        if host.is_empty() {
+            return Err(Error::unauthorized("no host is named, so it is no hub"));
+        }
         let names = &self.config.host_names;
         if names.is_empty() || names.iter().any(|name| name.eq_ignore_ascii_case(host)) {
             return Ok(());

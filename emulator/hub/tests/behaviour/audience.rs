@@ -30,6 +30,21 @@ fn present(it: &Fixture, audience: &str, token: &str) -> Result<Proof, Error> {
 }
 
 #[test]
+fn a_token_that_names_no_host_is_for_no_hub() {
+    let it = fixture().device("d1");
+
+    for resource in ["/devices/d1", ":5671/devices/d1", "sb:///hub"] {
+        let token = of_policy(resource);
+        let refusal = it.hub.authenticate_audience(T0, None, &token).unwrap_err();
+        assert_eq!(
+            refusal.code,
+            ErrorCode::IotHubUnauthorizedAccess,
+            "{resource}"
+        );
+    }
+}
+
+#[test]
 fn an_audience_is_taken_in_every_spelling_of_its_clients() {
     let it = fixture().device("d1").module("d1/m1");
     let (device, module) = (client("d1"), client("d1/m1"));
