@@ -97,6 +97,22 @@ for (const transport of [Mqtt, Amqp]) {
     await assert.rejects(connect(-3600), unauthorized);
   });
 
+  test(`a token is renewed over ${transport.name}`, async (t) => {
+    const device = await Device.register(t);
+    const client = device.keep(
+      Client.fromSharedAccessSignature(await signature(device, 60), transport));
+    await client.open();
+    await client.sendEvent(new Message('before'));
+
+    await new Promise((resolve, reject) => {
+      signature(device, 3600).then((token) => client.updateSharedAccessSignature(
+        token, (error) => (error ? reject(error) : resolve())));
+    });
+
+    await client.sendEvent(new Message('after'));
+    assert.deepEqual((await events(device.id)).map((event) => event.body), ['before', 'after']);
+  });
+
   test(`an unknown device is refused over ${transport.name}`, async (t) => {
     const device = await Device.register(t);
     device.id = randomId();

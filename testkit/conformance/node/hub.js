@@ -26,6 +26,9 @@ const port = ready.ports.https;
 const base = `https://${port === 443 ? hostName : `${hostName}:${port}`}`;
 const control = `${base}/_emulator`;
 
+/** The certificate of the emulator's authority. */
+const caFile = ready.ca_file;
+
 /** How a storage client opens the account of devices' files. */
 const storage = ready.storage.connection_string;
 
@@ -64,6 +67,15 @@ function randomId() {
 async function events(deviceId) {
   const text = await (await fetch(`${control}/events?from=earliest&device=${deviceId}`)).text();
   return text.split('\n').filter(Boolean).map((line) => JSON.parse(line));
+}
+
+/** Resolves once the timeline tells for the so-many-th time that `event` happened to a device. */
+async function noticed(deviceId, event, count) {
+  const query = `client=${deviceId}&events=${event}&after=0&max=${count}&follow=true`;
+  const response = await fetch(`${control}/timeline?${query}`, {
+    signal: AbortSignal.timeout(LIMIT * 1000),
+  });
+  await response.text();
 }
 
 /** Cuts the device's connection, as a broken network would. */
@@ -233,6 +245,7 @@ module.exports = {
   LIMIT,
   TRANSPORTS,
   amqpPort,
+  caFile,
   connectionString,
   connections,
   control,
@@ -244,6 +257,7 @@ module.exports = {
   events,
   hostName,
   invoke,
+  noticed,
   openService,
   policyKey,
   randomId,

@@ -130,6 +130,12 @@ class Hub:
             ]
         return found
 
+    def wait_for_notices(self, device_id, event, count):
+        """Waits until the timeline tells for the so-many-th time of this about a device."""
+        wanted = {"client": device_id, "events": event, "after": 0, "max": count, "follow": "true"}
+        response = requests.get(f"{self.control}/timeline", params=wanted, timeout=LIMIT)
+        response.raise_for_status()
+
     def events(self, device_id):
         """Every telemetry event of a device and its modules, oldest first.
 

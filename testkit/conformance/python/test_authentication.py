@@ -47,6 +47,33 @@ def test_an_expired_token_is_refused(hub, device, monkeypatch):
         client.connect()
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_token_is_renewed(hub, device, transport):
+    resource = f"{hub.hostname}/devices/{device.id}"
+    first, second = (sas_token(resource, device.key, ttl=ttl) for ttl in (1800, 3600))
+    client = device.keep(IoTHubDeviceClient.create_from_sastoken(first, **transport))
+    client.connect()
+    client.send_message("before")
+
+    client.update_sastoken(second)
+
+    client.send_message("after")
+    assert [event["body"] for event in hub.events(device.id)] == ["before", "after"]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_key_alone_is_enough(hub, device, transport):
+    client = device.keep(
+        IoTHubDeviceClient.create_from_symmetric_key(
+            device.key, hub.hostname, device.id, **transport
+        )
+    )
+
+    client.connect()
+
+    assert client.connected
+
+
 def test_a_disabled_device_is_refused_until_it_is_enabled(registry, device):
     def set_status(status):
         keys = registry.get_device(device.id).authentication.symmetric_key

@@ -1,7 +1,6 @@
 """Cloud-to-device messages."""
 
 import queue
-import time
 
 import pytest
 
@@ -20,11 +19,10 @@ def receiver(client):
     return messages
 
 
-def wait_until_settled(registry, device_id):
-    deadline = time.monotonic() + LIMIT
-    while registry.get_device(device_id).cloud_to_device_message_count:
-        assert time.monotonic() < deadline, "messages wait that were received"
-        time.sleep(0.05)
+def wait_until_settled(hub, registry, device_id, messages=1):
+    """Waits until as many messages have left the device's queue as were sent to it."""
+    hub.wait_for_notices(device_id, "c2dEnded", messages)
+    assert registry.get_device(device_id).cloud_to_device_message_count == 0
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -53,7 +51,7 @@ def test_message_arrives_with_its_properties(hub, registry, device, transport):
     assert message.content_type == "application/json"
     assert message.content_encoding == "utf-8"
     assert message.ack == "full"
-    wait_until_settled(registry, device.id)
+    wait_until_settled(hub, registry, device.id)
     assert hub.feedback_about(device.id) == [("m-1", "Success")]
 
 
@@ -66,7 +64,7 @@ def test_messages_sent_before_the_device_came_wait_for_it(hub, registry, device)
 
     received = [messages.get(timeout=LIMIT).data for _ in range(5)]
     assert received == [str(number).encode() for number in range(5)]
-    wait_until_settled(registry, device.id)
+    wait_until_settled(hub, registry, device.id, 5)
 
 
 def test_messages_sent_between_two_connections_are_delivered_once(hub, registry, device):
@@ -80,7 +78,7 @@ def test_messages_sent_between_two_connections_are_delivered_once(hub, registry,
     client.connect()
 
     assert messages.get(timeout=LIMIT).data == b"while away"
-    wait_until_settled(registry, device.id)
+    wait_until_settled(hub, registry, device.id, 2)
     assert messages.empty()
 
 
@@ -96,7 +94,7 @@ def test_a_dropped_connection_loses_no_message(hub, registry, device, transport)
     hub.send_c2d(device.id, "meanwhile")
 
     assert messages.get(timeout=LIMIT).data == b"meanwhile"
-    wait_until_settled(registry, device.id)
+    wait_until_settled(hub, registry, device.id)
 
 
 def test_binary_bodies_are_kept_as_they_are(hub, device):
@@ -107,3 +105,14 @@ def test_binary_bodies_are_kept_as_they_are(hub, device):
 
     assert messages.get(timeout=LIMIT).data == b"\x00\xff\xfe"
     assert messages.get(timeout=LIMIT).data == b""
+
+
+def test_a_purge_says_how_many_messages_there_were(hub, registry, device):
+    hub.send_c2d(device.id, "1")
+    hub.send_c2d(device.id, "2")
+
+    messages = registry.protocol.cloud_to_device_messages
+    purged = messages.purge_cloud_to_device_message_queue(device.id)
+
+    assert (purged.total_messages_purged, purged.device_id) == (2, device.id)
+    assert registry.get_device(device.id).cloud_to_device_message_count == 0

@@ -132,6 +132,12 @@ def test_statistics_count_the_devices(registry, device):
     )
 
 
+def test_statistics_count_who_is_connected(registry, device):
+    device.connect()
+
+    assert registry.get_service_statistics().connected_device_count >= 1
+
+
 @pytest.mark.parametrize(
     ("policy", "reads", "writes", "serves"),
     [
