@@ -54,6 +54,25 @@ test('what was exported is imported again', async (t) => {
   await registry.cancelJob(imported.jobId);
 });
 
+test('the identity of the hub is enough for its storage', async (t) => {
+  const { client } = await container(t);
+  const deviceId = randomId();
+  await registry.create({ deviceId });
+  await assert.rejects(registry.exportDevicesToBlob(client.url, false), { name: 'ArgumentError' });
+
+  const exported = await ended(await registry.exportDevicesToBlobByIdentity(client.url, false));
+  assert.equal(exported.status, 'completed');
+  const blob = client.getBlockBlobClient('devices.txt');
+  const lines = (await blob.downloadToBuffer()).toString().split('\n');
+  const mine = lines.filter((line) => line && JSON.parse(line).id === deviceId).join('\n');
+  await blob.upload(mine, mine.length);
+  await registry.delete(deviceId);
+  const imported = await ended(await registry.importDevicesFromBlobByIdentity(client.url, client.url));
+
+  assert.equal(imported.status, 'completed');
+  assert.equal((await registry.get(deviceId)).responseBody.deviceId, deviceId);
+});
+
 test('storage of somebody else is refused', async () => {
   const uri = 'https://account.blob.core.windows.net/c?sv=2018-03-28&sr=c&sig=AAAA&sp=rwdl&se=2099-01-01';
 

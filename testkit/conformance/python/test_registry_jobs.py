@@ -152,6 +152,16 @@ def test_what_was_exported_can_be_imported(registry, jobs, container):
     assert registry.get_twin(device).properties.desired["x"] == {"y": 1}
 
 
+def test_the_identity_of_the_hub_is_enough_for_its_storage(jobs, container):
+    with pytest.raises(Exception):
+        export(jobs, container.url)
+
+    job = wait(jobs, export(jobs, container.url, storage_authentication_type="identityBased"))
+
+    assert job.status == "completed"
+    assert container.get_blob_client("devices.txt").exists()
+
+
 @pytest.mark.parametrize(
     "uri",
     [

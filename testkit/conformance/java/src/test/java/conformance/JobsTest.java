@@ -105,6 +105,27 @@ class JobsTest {
     }
 
     @Test
+    void theQueryClientFindsJobsAsWell() throws Exception {
+        try (TestDevice device = TestDevice.register()) {
+            String id = Hub.randomId();
+            JOBS.scheduleUpdateTwin(id, only(device.id), update(), new Date(), 60);
+            ended(id);
+
+            JobQueryResponse rows =
+                Hub.QUERIES.queryJobs("SELECT * FROM devices.jobs WHERE devices.jobs.jobId = '" + id + "'");
+            JobQueryResponse jobs =
+                Hub.QUERIES.queryJobs(ScheduledJobType.scheduleUpdateTwin, ScheduledJobStatus.completed);
+
+            assertEquals(device.id, rows.next().getDeviceId());
+            boolean found = false;
+            while (jobs.hasNext()) {
+                found |= jobs.next().getJobId().equals(id);
+            }
+            assertTrue(found, id);
+        }
+    }
+
+    @Test
     void anUnknownJobIsNotFound() {
         assertThrows(IotHubNotFoundException.class, () -> JOBS.get(Hub.randomId()));
     }

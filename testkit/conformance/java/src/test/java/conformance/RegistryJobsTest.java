@@ -19,6 +19,7 @@ import com.microsoft.azure.sdk.iot.service.registry.DeviceStatus;
 import com.microsoft.azure.sdk.iot.service.registry.Module;
 import com.microsoft.azure.sdk.iot.service.registry.RegistryClient;
 import com.microsoft.azure.sdk.iot.service.registry.RegistryJob;
+import com.microsoft.azure.sdk.iot.service.registry.StorageAuthenticationType;
 import com.microsoft.azure.sdk.iot.service.twin.Twin;
 import java.time.OffsetDateTime;
 import java.util.List;
@@ -79,6 +80,23 @@ class RegistryJobsTest {
                     line.getAsJsonObject("authentication").getAsJsonObject("symmetricKey");
                 assertTrue(keys.get("primaryKey").isJsonNull(), line::toString);
             }
+        }
+    }
+
+    /** The hub's own identity opens the emulator's storage account without a signature. */
+    @Test
+    void theHubsIdentityIsEnoughForItsStorage() throws Exception {
+        try (Container container = new Container(); TestDevice device = TestDevice.register()) {
+            String unsigned = container.client.getBlobContainerUrl();
+            assertThrows(IotHubBadFormatException.class, () -> REGISTRY.exportDevices(unsigned, false));
+
+            RegistryJob job = ended(REGISTRY.exportDevices(
+                RegistryJob.createForExportJob(unsigned, true, StorageAuthenticationType.IDENTITY)));
+
+            assertEquals(RegistryJob.JobStatus.COMPLETED, job.getStatus());
+            assertEquals(StorageAuthenticationType.IDENTITY, job.getStorageAuthenticationType());
+            assertTrue(container.lines("devices.txt").stream()
+                .anyMatch(line -> line.get("id").getAsString().equals(device.id)));
         }
     }
 

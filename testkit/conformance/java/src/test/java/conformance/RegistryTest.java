@@ -5,7 +5,10 @@ import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.azure.core.credential.AzureSasCredential;
 import com.microsoft.azure.sdk.iot.service.auth.AuthenticationType;
+import com.microsoft.azure.sdk.iot.service.auth.IotHubConnectionStringBuilder;
+import com.microsoft.azure.sdk.iot.service.auth.IotHubServiceSasToken;
 import com.microsoft.azure.sdk.iot.service.auth.SymmetricKey;
 import com.microsoft.azure.sdk.iot.service.exceptions.IotHubConflictException;
 import com.microsoft.azure.sdk.iot.service.exceptions.IotHubNotFoundException;
@@ -111,6 +114,20 @@ class RegistryTest {
             assertEquals(device.id, reader.getDevice(device.id).getDeviceId());
             assertThrows(IotHubUnauthorizedException.class, () -> reader.removeDevice(device.id));
             assertThrows(IotHubUnauthorizedException.class, () -> service.getDevice(device.id));
+        }
+    }
+
+    @Test
+    void aSignatureIsGoodInPlaceOfAConnectionString() throws Exception {
+        var connectionString =
+            IotHubConnectionStringBuilder.createIotHubConnectionString(Hub.connectionString("iothubowner"));
+        var credential = new AzureSasCredential(new IotHubServiceSasToken(connectionString).toString());
+        try (TestDevice device = TestDevice.register()) {
+            RegistryClient client = new RegistryClient(Hub.hostName(), credential);
+            assertEquals(device.id, client.getDevice(device.id).getDeviceId());
+
+            credential.update("SharedAccessSignature sr=" + Hub.hostName() + "&sig=AAAA&se=1&skn=iothubowner");
+            assertThrows(IotHubUnauthorizedException.class, () -> client.getDevice(device.id));
         }
     }
 
