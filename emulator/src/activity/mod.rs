@@ -272,7 +272,7 @@ impl Refusals {
             kind: record.kind,
             client: record.client.cloned(),
             code: error.code,
-            detail: error.message().chars().take(DETAIL_LIMIT).collect(),
+            detail: in_brief(error.message()),
         });
     }
 }
@@ -292,6 +292,11 @@ fn log(record: &Record<'_>) {
             tracing::info!(operation, client, elapsed_us, %error, "refused");
         }
     }
+}
+
+/// What is remembered of a refusal's detail.
+fn in_brief(detail: &str) -> String {
+    detail.chars().take(DETAIL_LIMIT).collect()
 }
 
 /// Whole microseconds, as people and dashboards read them.

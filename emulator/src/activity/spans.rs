@@ -9,7 +9,7 @@ use iothub_protocol::http::TraceParent;
 use iothub_protocol::{ClientId, ErrorCode, Timestamp};
 use tokio::sync::mpsc;
 
-use super::{OperationKind, Record};
+use super::{OperationKind, Record, in_brief};
 use crate::clock;
 
 tokio::task_local! {
@@ -92,7 +92,7 @@ impl Spans {
                 elapsed: record.elapsed,
                 refusal: record
                     .refusal
-                    .map(|error| (error.code, error.message().to_owned())),
+                    .map(|error| (error.code, in_brief(error.message()))),
                 parent,
             }),
             Err(_) => self.count(0, 1),

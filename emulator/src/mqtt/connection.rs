@@ -25,7 +25,7 @@ use crate::certificates::certificate_facts;
 use crate::handle::HubHandle;
 use crate::mailbox::{Mailbox, Step};
 use crate::throttling::Load;
-use crate::timeline::Tapped;
+use crate::timeline::{Tapped, without_secrets};
 use crate::transport::{Peer, read_burst};
 
 /// An MQTT 5 CONNACK with reason 0x84, Unsupported Protocol Version (`spec/device.md` 13).
@@ -269,8 +269,9 @@ async fn enter(
         error
     };
     let text = connect.username.as_deref().unwrap_or_default();
-    let username =
-        UserName::parse(text).map_err(|error| refused(format!("user name {text:?}: {error}")))?;
+    // Some give the password as the user name.
+    let username = UserName::parse(text)
+        .map_err(|error| refused(format!("user name {:?}: {error}", without_secrets(text))))?;
     let client = username.client;
     if connect.client_id != client.to_string() {
         return Err(refused(format!(

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use iothub_protocol::{Clock, Timestamp};
+use iothub_protocol::{Clock, Error, Timestamp};
 use tokio::sync::Notify;
 
 use super::entry::{Entry, What};
@@ -36,6 +36,9 @@ pub(super) struct Entries {
     /// Whether everything is made, though nobody reads it.
     recording: bool,
 }
+
+/// Characters of a refusal's detail: strangers, too, have a say in it.
+const MOST_DETAIL: usize = 1000;
 
 /// What is made only while somebody asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +127,7 @@ impl Timeline {
                 client: record.client.cloned(),
                 items: record.items,
                 elapsed: record.elapsed,
-                refusal: record.refusal.cloned(),
+                refusal: record.refusal.map(in_brief),
             };
             self.push_all(record.at(), [what]);
         }
@@ -158,5 +161,49 @@ impl Timeline {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn in_brief(refusal: &Error) -> Error {
+    Error {
+        detail: match refusal.detail.char_indices().nth(MOST_DETAIL) {
+            Some((end, _)) => format!("{}…", &refusal.detail[..end]),
+            None => refusal.detail.clone(),
+        },
+        ..refusal.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use iothub_protocol::ErrorCode;
+
+    use super::*;
+    use crate::activity::OperationKind;
+    use crate::timeline::{From, Reader, Wish};
+
+    #[test]
+    fn a_stranger_with_a_long_name_drives_nobody_out() {
+        let clock = Arc::new(HubClock::system());
+        let timeline = Arc::new(Timeline::new(clock.clone()));
+        let long = Error::new(ErrorCode::IotHubUnauthorizedAccess, "ü".repeat(60_000));
+
+        for _ in 0..500 {
+            timeline.ended(&Record {
+                clock: &clock,
+                kind: OperationKind::Connect,
+                client: None,
+                items: 1,
+                elapsed: Duration::ZERO,
+                refusal: Some(&long),
+            });
+        }
+
+        let wish = Wish::kinds("refusal").unwrap();
+        let mut reader = Reader::new(timeline, wish, From::After(0));
+        let told = reader.take(512).entries;
+        assert_eq!(told.len(), 500);
     }
 }

@@ -19,7 +19,7 @@ mod weight;
 mod wire;
 mod wish;
 
-pub(crate) use decode::client_of_path;
+pub(crate) use decode::{client_of_path, without_secrets};
 pub use entry::{C2dStep, Entry, Excerpt, Kind, What};
 pub use log::{Interest, Timeline};
 pub use pcapng::PcapNg;

@@ -104,6 +104,22 @@ async fn who_is_refused_before_the_hub_is_asked_is_told_too() {
 }
 
 #[tokio::test]
+async fn a_password_given_as_the_user_name_is_not_told() {
+    let emulator = emulator().await;
+    let mut watcher = Watcher::of(&emulator, "refusal", None);
+
+    let mut client = Client::dial(&emulator).await;
+    let mut connect = super::client::connect("d1", "x");
+    connect.username = Some("SharedAccessSignature sr=h&sig=0123456789&se=1".into());
+    client.send(&ClientPacket::Connect(connect)).await;
+    client.next().await.unwrap();
+
+    let lines = watcher.lines();
+    let detail = lines[0]["refusal"]["detail"].as_str().unwrap();
+    assert!(detail.contains("sig=012345…&se=1"), "{detail}");
+}
+
+#[tokio::test]
 async fn while_nobody_asks_nothing_is_taken_down() {
     let emulator = emulator().await;
     let client = Client::online(&emulator, "d1").await;

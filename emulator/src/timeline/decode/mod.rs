@@ -12,6 +12,8 @@ mod secret;
 mod tests;
 mod values;
 
+pub(crate) use secret::shown as without_secrets;
+
 use std::collections::HashMap;
 
 use bytes::{Bytes, BytesMut};

@@ -68,7 +68,7 @@ pub(super) fn in_brief(text: &str) -> String {
 }
 
 /// The text without most of the secrets in it.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
     loop {
