@@ -1,8 +1,9 @@
 //! The device endpoint over MQTT 3.1.1 (`spec/device.md` 2 to 7).
 //!
-//! `connection` owns the stream and the timers; `session` turns packets into what is asked of the
+//! `admission` lets clients in; `connection` owns the stream and the timers; `session` turns packets into what is asked of the
 //! hub, and the hub's deliveries and replies into packets. Neither decides anything about devices.
 
+mod admission;
 mod connection;
 mod refusal;
 mod session;
