@@ -39,6 +39,9 @@ const MOST_HEX: usize = 64 * 1024;
 /// Long enough for what happens in quick succession to come together, and too short for a person to
 /// notice.
 const GATHER: Duration = Duration::from_millis(20);
+/// Between two full pieces for a reader of server-sent events: a browser draws what it gets, and does
+/// nothing else while more is there. What goes past it meanwhile is told as missed.
+const BREATH: Duration = Duration::from_millis(100);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// What a reader asks for.
@@ -158,6 +161,7 @@ async fn open(
         format,
         left: usize::MAX,
         follow: asked.follow.unwrap_or(follows),
+        is_full: false,
         shutdown,
     };
     if after.is_some() {
@@ -181,6 +185,8 @@ struct Feed {
     format: Format,
     left: usize,
     follow: bool,
+    /// Whether the last piece was as long as pieces are.
+    is_full: bool,
     shutdown: CancellationToken,
 }
 
@@ -220,9 +226,16 @@ impl Feed {
 
     /// The next entries, as soon as there are some; `None` at the end.
     async fn next_piece(&mut self) -> Option<Bytes> {
+        if self.is_full && self.follow && self.is_server_sent() && self.ready.is_empty() {
+            tokio::select! {
+                () = self.shutdown.cancelled() => return None,
+                () = clock::rest(BREATH) => {}
+            }
+        }
         loop {
             let piece = self.render_piece();
             if !piece.is_empty() {
+                self.is_full = piece.len() >= PIECE;
                 return Some(piece.into());
             }
             if self.left == 0 {
