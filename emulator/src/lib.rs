@@ -32,6 +32,7 @@ pub mod store;
 pub mod throttling;
 pub mod timeline;
 pub mod transport;
+mod workers;
 
 pub use config::Config;
 pub use emulator::{Emulator, Ports};

@@ -27,6 +27,7 @@ mod file_notifications;
 mod glance;
 mod jobs;
 mod keys;
+mod landmarks;
 mod lifecycle;
 mod limits;
 mod locks;
@@ -77,7 +78,8 @@ pub use locks::{LockToken, Settlement};
 pub use methods::CallId;
 pub use packed::PackedTwin;
 pub use query::{
-    Condition, ItemType, Page, PageRequest, Query, QuerySnapshot, RouteCondition, RouteSubject,
+    Condition, InTurn, ItemType, Page, PageRequest, Query, QuerySnapshot, RouteCondition,
+    RouteSubject, Workers,
 };
 pub use registry::{Identity, Statistics};
 pub use routing::{
@@ -191,7 +193,7 @@ impl Hub {
                 self.forget_configurations_of(&client);
             }
             Change::PutTwin(client, twin) => {
-                self.twins.put(client, twin);
+                self.twins.put(&client, twin);
             }
             Change::PutSubscriptions(client, subscriptions) => {
                 self.sessions.remember(client, subscriptions);

@@ -621,12 +621,12 @@ impl Registry {
             .map(|client| &client.device)
     }
 
-    /// Everybody from there on, in order.
+    /// Everybody in a range, in order.
     pub(crate) fn range(
         &self,
-        start: Bound<ClientId>,
+        range: (Bound<ClientId>, Bound<ClientId>),
     ) -> impl Iterator<Item = (&ClientId, &Arc<Identity>)> {
-        self.identities.range((start, Bound::Unbounded))
+        self.identities.range(range)
     }
 
     /// At most `count` clients from `next` on, or from the first.

@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 use crate::Hub;
 use crate::access::{Permission, Principal};
 use crate::cx::{Change, Cx, Delivery, Effect, Notice, TwinParts};
+use crate::landmarks::Landmarks;
 use crate::packed::PackedTwin;
 use crate::registry::Identity;
 use crate::sessions::{Feature, SessionId};
@@ -44,6 +45,7 @@ pub struct Twin {
 #[derive(Clone, Default)]
 pub(crate) struct Twins {
     twins: OrdMap<ClientId, PackedTwin>,
+    landmarks: Landmarks,
 }
 
 /// What a write does with what is there.
@@ -278,7 +280,7 @@ impl Hub {
 
     fn store_twin(&mut self, cx: &mut Cx<'_>, twin: Twin) -> Arc<Twin> {
         let packed = PackedTwin::pack(&twin);
-        let before = self.twins.put(twin.client.clone(), packed.clone());
+        let before = self.twins.put(&twin.client, packed.clone());
         cx.change(Change::PutTwin(twin.client.clone(), packed));
         if let Some(before) = before {
             self.digital_twin_written(cx, &before, &twin);
@@ -355,12 +357,22 @@ impl Twins {
     }
 
     /// Answers what was there before.
-    pub(crate) fn put(&mut self, client: ClientId, twin: PackedTwin) -> Option<PackedTwin> {
-        self.twins.insert(client, twin)
+    pub(crate) fn put(&mut self, client: &ClientId, twin: PackedTwin) -> Option<PackedTwin> {
+        let before = self.twins.insert(client.clone(), twin);
+        if before.is_none() {
+            self.landmarks.add(client);
+        }
+        before
     }
 
     pub(crate) fn remove(&mut self, client: &ClientId) {
         self.twins.remove(client);
+        self.landmarks.remove(client);
+    }
+
+    /// Where all of them can be divided.
+    pub(crate) fn landmarks(&self) -> &Landmarks {
+        &self.landmarks
     }
 
     pub(crate) fn find(&self, client: &ClientId) -> Option<&PackedTwin> {

@@ -1,7 +1,10 @@
 //! Conditions of jobs and configurations: WHERE bodies (`spec/service.md` 5.5).
 
+use std::ops::Bound;
+
 use iothub_protocol::{ClientId, Error};
 
+use super::ahead::{Looks, loaded_ahead};
 use super::ast::Expr;
 use super::eval::is_true;
 use super::functions::Dialect;
@@ -17,6 +20,7 @@ use crate::Hub;
 pub struct Condition {
     collection: Collection,
     who: Who,
+    looks: Looks,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +39,7 @@ impl Condition {
             Ok(Self {
                 collection: Collection::Devices,
                 who,
+                looks: Looks::default(),
             })
         };
         match trimmed {
@@ -55,10 +60,16 @@ impl Condition {
             },
         };
         let expression = parser.condition()?;
-        let bound = expression.try_map(&mut |path| collection.resolve(text, path, None))?;
+        let mut looks = Looks::default();
+        let bound = expression.try_map(&mut |path| {
+            let path = collection.resolve(text, path, None)?;
+            looks.add(&path);
+            Ok::<_, Error>(path)
+        })?;
         Ok(Self {
             collection,
             who: Who::Those(bound),
+            looks,
         })
     }
 
@@ -89,7 +100,10 @@ impl Hub {
             hub: self,
             present: None,
         };
-        candidates(view, condition.collection, filter, None, true)
+        let everywhere = (Bound::Unbounded, Bound::Unbounded);
+        let (collection, looks) = (condition.collection, condition.looks);
+        let rows = candidates(view, collection, filter, everywhere, looks.at_identities);
+        loaded_ahead(rows, looks)
             .filter(|row| filter.is_none_or(|filter| is_true(filter, row)))
             .map(|row| row.client.clone())
             .collect()

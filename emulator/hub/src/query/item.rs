@@ -95,13 +95,14 @@ impl<'a> Item<'a> {
 
     /// Writes a text that is the same for the same values only.
     pub(super) fn write_key(&self, key: &mut String) {
-        // Quoted or of another first character, so that no two kinds look alike.
+        // No beginning of one kind is that of another: behind the digits of a number is the end of
+        // its line, behind those of a text's length a quotation mark.
         let written = match self {
             Self::Undefined => writeln!(key, "?"),
             Self::Null => writeln!(key, "null"),
             Self::Bool(value) => writeln!(key, "{value}"),
             Self::Number(number) => writeln!(key, "{number}"),
-            Self::Text(text) => writeln!(key, "{text:?}"),
+            Self::Text(text) => write!(key, "{}\"{text}", text.len()),
             Self::Json(value) => writeln!(key, "{value}"),
         };
         debug_assert!(written.is_ok(), "a string takes all that is written");

@@ -20,6 +20,7 @@ mod routing;
 mod rows;
 mod select;
 mod snapshot;
+mod workers;
 
 pub use condition::Condition;
 pub use paging::PageRequest;
@@ -27,6 +28,7 @@ pub(crate) use routing::json_body;
 pub use routing::{RouteCondition, RouteSubject};
 pub use select::{ItemType, Page, Query};
 pub use snapshot::QuerySnapshot;
+pub use workers::{InTurn, Workers};
 
 /// Characters of a query (`spec/service.md` 5.1).
 const MAX_QUERY_LENGTH: usize = 8192;

@@ -41,15 +41,15 @@ pub(super) struct TwinRow<'a> {
 pub(super) struct JobRow(pub(super) Value);
 
 impl<'a> View<'a> {
-    /// Everybody from there on, in order. Identities are found on the way: they are in the same
+    /// Everybody in a range, in order. Identities are found on the way: they are in the same
     /// order, so that none has to be looked for.
-    pub(super) fn rows_from(
+    pub(super) fn rows_within(
         self,
-        start: Bound<ClientId>,
+        range: (Bound<ClientId>, Bound<ClientId>),
         with_identities: bool,
     ) -> impl Iterator<Item = TwinRow<'a>> + 'a {
-        let twins = self.hub.twins.range((start.clone(), Bound::Unbounded));
-        let identities = with_identities.then(|| self.hub.registry.range(start));
+        let twins = self.hub.twins.range(range.clone());
+        let identities = with_identities.then(|| self.hub.registry.range(range));
         let mut identities = identities.into_iter().flatten().peekable();
         twins.map(move |(client, twin)| {
             // Mostly the same one, which is seen without a look at the names.

@@ -2,23 +2,28 @@
 //! (`spec/service.md` 5.1 to 5.3).
 
 mod everything;
+mod groups;
+mod parts;
 
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds as _};
 
 use iothub_protocol::{ClientId, DeviceId, Error};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 
 use super::ahead::{Looks, loaded_ahead};
 use super::ast::{Aggregate, Comparison, Expr, Literal, Selected, Statement};
 use super::eval::{Row, is_true};
 use super::functions::{Dialect, Function};
-use super::item::{Item, numbers};
 use super::lexer::{refused, refused_at};
 use super::paging::{Continuation, PageRequest, Position};
 use super::parser::Parser;
 use super::resolve::{Collection, Field, Reference};
 use super::rows::{JobRow, TwinRow, View};
 use super::snapshot::QuerySnapshot;
+use super::workers::{InTurn, Workers};
+use groups::Group;
+
+type Range = (Bound<ClientId>, Bound<ClientId>);
 
 /// Rows of a page when the caller does not say, and the most of `SELECT *`.
 const PAGE: usize = 100;
@@ -189,6 +194,16 @@ impl Query {
     /// One page. Refuses with `ArgumentInvalid` a token that is not of this query, and a page of no
     /// rows.
     pub fn run(&self, snapshot: &QuerySnapshot, request: &PageRequest) -> Result<Page, Error> {
+        self.run_by(&InTurn, snapshot, request)
+    }
+
+    /// The same page; `workers` share what there is to look at.
+    pub fn run_by(
+        &self,
+        workers: &impl Workers,
+        snapshot: &QuerySnapshot,
+        request: &PageRequest,
+    ) -> Result<Page, Error> {
         let view = snapshot.view();
         if request.size == Some(0) {
             return Err(Error::argument_invalid("A page needs at least one row"));
@@ -216,7 +231,7 @@ impl Query {
                 (ItemType::DeviceJob, items, next)
             }
             (_, Some(columns)) if self.is_aggregate => {
-                let groups = self.groups(view, columns).into_iter();
+                let groups = self.groups(view, columns, workers);
                 let (items, next) = skipped(groups, position.as_ref(), wanted);
                 (ItemType::Raw, items, next)
             }
@@ -226,7 +241,8 @@ impl Query {
                 } else {
                     ItemType::Raw
                 };
-                let (items, next) = self.twin_page(view, columns.as_deref(), position, wanted);
+                let (items, next) =
+                    self.twin_page(view, columns.as_deref(), position, wanted, workers);
                 (item_type, items, next)
             }
         };
@@ -245,8 +261,8 @@ impl Query {
     pub(super) fn count(&self, view: View<'_>) -> u64 {
         let count = match (self.collection, &self.columns) {
             (Collection::DeviceJobs, _) => self.job_rows(view).count(),
-            (_, Some(columns)) if self.is_aggregate => self.groups(view, columns).len(),
-            _ => self.twin_rows(view, None).count(),
+            (_, Some(columns)) if self.is_aggregate => self.tallied(view, columns, &InTurn).len(),
+            _ => self.count_twins(view, &InTurn),
         };
         self.top.map_or(count as u64, |top| top.min(count as u64))
     }
@@ -257,6 +273,7 @@ impl Query {
         columns: Option<&[Column]>,
         position: Option<Position>,
         wanted: usize,
+        workers: &impl Workers,
     ) -> (Vec<Value>, Option<Position>) {
         let after = match position {
             Some(Position::After(client)) => Some(client),
@@ -265,31 +282,22 @@ impl Query {
         if wanted == 0 {
             return (Vec::new(), None);
         }
-        let mut rows = self.twin_rows(view, after.as_ref());
-        let mut items = Vec::new();
-        let mut last = None;
-        for row in rows.by_ref().take(wanted) {
-            items.push(match columns {
-                None => row.document(),
-                Some(columns) => project(columns, &row),
-            });
-            last = Some(row.client);
-        }
-        let next = rows
-            .next()
-            .and(last)
-            .map(|last| Position::After(last.clone()));
-        (items, next)
+        // One more tells whether there is another page.
+        let rows = self.first_rows(view, after, wanted.saturating_add(1), workers);
+        let of_page = &rows[..wanted.min(rows.len())];
+        let document = |row: &TwinRow<'_>| match columns {
+            None => row.document(),
+            Some(columns) => project(columns, row),
+        };
+        let items = of_page.iter().map(document).collect();
+        let last = of_page.last().filter(|_| rows.len() > wanted);
+        (items, last.map(|row| Position::After(row.client.clone())))
     }
 
-    fn twin_rows<'a>(
-        &'a self,
-        view: View<'a>,
-        after: Option<&ClientId>,
-    ) -> impl Iterator<Item = TwinRow<'a>> {
+    fn twin_rows<'a>(&'a self, view: View<'a>, within: Range) -> impl Iterator<Item = TwinRow<'a>> {
         let filter = self.filter.as_ref();
         let looks = self.looks;
-        let rows = candidates(view, self.collection, filter, after, looks.at_identities);
+        let rows = candidates(view, self.collection, filter, within, looks.at_identities);
         loaded_ahead(rows, looks)
             .filter(move |row| filter.is_none_or(|filter| is_true(filter, row)))
     }
@@ -303,39 +311,18 @@ impl Query {
         })
     }
 
-    /// One object for each group, in the order in which they first occur. Without GROUP BY there is
-    /// one group, also of no rows.
-    fn groups(&self, view: View<'_>, columns: &[Column]) -> Vec<Value> {
-        let mut groups = indexed::Groups::default();
-        let is_grouped = !self.group_by.is_empty();
-        if !is_grouped {
-            groups.find("", Vec::new, columns);
-        }
-        let mut text = String::new();
-        for row in self.twin_rows(view, None) {
-            let group = if is_grouped {
-                text.clear();
-                for path in &self.group_by {
-                    row.get(path).write_key(&mut text);
-                }
-                let key = || self.group_by.iter().map(|path| row.get(path).into_json());
-                groups.find(&text, || key().collect(), columns)
-            } else {
-                groups.only()
-            };
-            for (column, tally) in columns.iter().zip(&mut group.tallies) {
-                if let ColumnValue::Aggregate(_, of) = &column.value {
-                    tally.add(of.as_ref().map(|path| row.get(path)));
-                }
-            }
-        }
-        groups
-            .into_ordered()
-            .map(|group| self.group_object(columns, group))
-            .collect()
+    /// One object for each group.
+    fn groups(
+        &self,
+        view: View<'_>,
+        columns: &[Column],
+        workers: &impl Workers,
+    ) -> impl Iterator<Item = Value> {
+        let groups = self.tallied(view, columns, workers).into_ordered();
+        groups.map(|group| self.group_object(columns, group))
     }
 
-    fn group_object(&self, columns: &[Column], group: indexed::Group) -> Value {
+    fn group_object(&self, columns: &[Column], group: Group) -> Value {
         let mut object = Map::new();
         for (column, tally) in columns.iter().zip(group.tallies) {
             let value = match &column.value {
@@ -350,109 +337,6 @@ impl Query {
             }
         }
         Value::Object(object)
-    }
-}
-
-/// What an aggregate has seen of a group.
-#[derive(Clone, Debug, Default)]
-struct Tally {
-    /// Rows, or values that there are.
-    count: u64,
-    numbers: u64,
-    sum: f64,
-    least: Option<Number>,
-    most: Option<Number>,
-}
-
-impl Tally {
-    /// `None`: a row. Values that are no numbers are counted and otherwise skipped.
-    fn add(&mut self, value: Option<Item<'_>>) {
-        match value {
-            Some(Item::Undefined) => {}
-            Some(Item::Number(number)) => {
-                self.count += 1;
-                self.numbers += 1;
-                self.sum += number.as_f64().unwrap_or_default();
-                let is = |order, other: &Option<Number>| {
-                    other
-                        .as_ref()
-                        .is_none_or(|other| numbers(&number, other) == Some(order))
-                };
-                if is(std::cmp::Ordering::Less, &self.least) {
-                    self.least = Some(number.clone());
-                }
-                if is(std::cmp::Ordering::Greater, &self.most) {
-                    self.most = Some(number);
-                }
-            }
-            Some(_) | None => self.count += 1,
-        }
-    }
-
-    /// `None`: there is nothing to tell.
-    fn result(self, how: Aggregate) -> Option<Value> {
-        let number = |value: f64| Item::number(value).into_json();
-        match how {
-            Aggregate::Count => Some(self.count.into()),
-            Aggregate::Sum => number(self.sum),
-            Aggregate::Average if self.numbers == 0 => None,
-            Aggregate::Average => number(self.sum / self.numbers as f64),
-            Aggregate::Minimum => self.least.map(Value::Number),
-            Aggregate::Maximum => self.most.map(Value::Number),
-        }
-    }
-}
-
-/// Groups by key, in the order in which they came.
-mod indexed {
-    use std::collections::HashMap;
-
-    use serde_json::Value;
-
-    use super::{Column, Tally};
-
-    #[derive(Default)]
-    pub(super) struct Groups {
-        by_key: HashMap<String, usize>,
-        ordered: Vec<Group>,
-    }
-
-    pub(super) struct Group {
-        pub(super) key: Vec<Option<Value>>,
-        pub(super) tallies: Vec<Tally>,
-    }
-
-    impl Groups {
-        /// The group whose key has this text; makes the key of a new one.
-        pub(super) fn find(
-            &mut self,
-            text: &str,
-            key: impl FnOnce() -> Vec<Option<Value>>,
-            columns: &[Column],
-        ) -> &mut Group {
-            let index = match self.by_key.get(text) {
-                Some(index) => *index,
-                None => {
-                    let index = self.ordered.len();
-                    self.by_key.insert(text.to_owned(), index);
-                    self.ordered.push(Group {
-                        key: key(),
-                        tallies: vec![Tally::default(); columns.len()],
-                    });
-                    index
-                }
-            };
-            &mut self.ordered[index]
-        }
-
-        /// The first group, which is there.
-        pub(super) fn only(&mut self) -> &mut Group {
-            &mut self.ordered[0]
-        }
-
-        pub(super) fn into_ordered(self) -> impl Iterator<Item = Group> {
-            self.ordered.into_iter()
-        }
     }
 }
 
@@ -490,19 +374,18 @@ fn skipped(
     (items, next)
 }
 
-/// The twins that can satisfy `filter` as far as its device ids tell, in order, those behind
-/// `after`. All of the collection when it tells nothing. `with_identities`: each one's is wanted.
+/// The twins of a range that can satisfy `filter` as far as its device ids tell, in order. All of
+/// the collection when it tells nothing. `with_identities`: each one's is wanted.
 pub(super) fn candidates<'a>(
     view: View<'a>,
     collection: Collection,
     filter: Option<&Expr<Reference>>,
-    after: Option<&ClientId>,
+    within: Range,
     with_identities: bool,
 ) -> Box<dyn Iterator<Item = TwinRow<'a>> + 'a> {
     let wants_modules = collection == Collection::Modules;
     let wanted = move |row: &TwinRow<'_>| row.client.module.is_some() == wants_modules;
-    let after = after.cloned();
-    match filter.map(Narrowed::of).unwrap_or(Narrowed::All) {
+    match filter.map_or(Narrowed::All, Narrowed::of) {
         Narrowed::Ids(mut ids) => {
             ids.sort();
             ids.dedup();
@@ -515,23 +398,27 @@ pub(super) fn candidates<'a>(
                 identity: None,
             });
             let rows = rows.filter(wanted);
-            Box::new(rows.filter(move |row| after.as_ref().is_none_or(|after| row.client > after)))
+            Box::new(rows.filter(move |row| within.contains(row.client)))
         }
         Narrowed::Prefix(prefix) => {
-            let start = match after {
-                Some(after) if after.device >= prefix => Bound::Excluded(after),
-                Some(_) | None => Bound::Included(ClientId::device(prefix.clone())),
-            };
-            let rows = view.rows_from(start, with_identities);
+            let within = (begin_of(&prefix, within.0), within.1);
+            let rows = view.rows_within(within, with_identities);
             let rows = rows.take_while(move |row| {
                 let device = row.client.device.as_str();
                 device.starts_with(prefix.as_str())
             });
             Box::new(rows.filter(wanted))
         }
-        Narrowed::All => {
-            let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-            Box::new(view.rows_from(start, with_identities).filter(wanted))
+        Narrowed::All => Box::new(view.rows_within(within, with_identities).filter(wanted)),
+    }
+}
+
+/// Where those begin whose names begin with `prefix`, not before `begin`.
+fn begin_of(prefix: &DeviceId, begin: Bound<ClientId>) -> Bound<ClientId> {
+    match &begin {
+        Bound::Included(first) | Bound::Excluded(first) if first.device >= *prefix => begin,
+        Bound::Included(_) | Bound::Excluded(_) | Bound::Unbounded => {
+            Bound::Included(ClientId::device(prefix.clone()))
         }
     }
 }

@@ -11,12 +11,13 @@ use iothub_protocol::{Error, ErrorCode, json};
 use crate::activity::OperationKind;
 use crate::http::call::Call;
 use crate::http::{answer, body};
+use crate::workers::Threads;
 
 const CONTINUATION: HeaderName = HeaderName::from_static(X_MS_CONTINUATION);
 const ITEM_TYPE: HeaderName = HeaderName::from_static(X_MS_ITEM_TYPE);
 
-/// `POST /devices/query`: one page. The query runs on a snapshot, on a thread of its own, so that
-/// nobody waits for it but its caller.
+/// `POST /devices/query`: one page. The query runs on a snapshot, on a thread of its own with helpers,
+/// so that nobody waits for it but its caller.
 pub(super) async fn run(call: &Call<'_>, body: Incoming) -> Result<Response, Error> {
     let asked = call
         .read(body, body::BULK)
@@ -35,7 +36,9 @@ pub(super) async fn run(call: &Call<'_>, body: Incoming) -> Result<Response, Err
             },
             |(query, request, snapshot)| async move {
                 let tells_presence = !query.asks_who_is_connected();
-                let answered = tokio::task::spawn_blocking(move || query.run(&snapshot, &request));
+                let answered = tokio::task::spawn_blocking(move || {
+                    query.run_by(&Threads, &snapshot, &request)
+                });
                 let mut page = answered
                     .await
                     .map_err(|error| Error::new(ErrorCode::ServerError, error.to_string()))??;

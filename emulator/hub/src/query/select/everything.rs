@@ -1,10 +1,15 @@
 //! All that a query finds, not page by page: for a reader who goes back and forth in it.
 
+use std::ops::Bound;
+
 use iothub_protocol::ClientId;
 use serde_json::Value;
 
-use super::{Collection, Query, project};
+use super::{Collection, Query, Range, project};
 use crate::query::snapshot::QuerySnapshot;
+use crate::query::workers::InTurn;
+
+pub(super) const EVERYBODY: Range = (Bound::Unbounded, Bound::Unbounded);
 
 impl Query {
     /// Whether it finds whole devices or modules, which [`Query::clients`] names; otherwise its
@@ -25,7 +30,7 @@ impl Query {
         &'a self,
         snapshot: &'a QuerySnapshot,
     ) -> impl Iterator<Item = &'a ClientId> {
-        let rows = self.twin_rows(snapshot.view(), None);
+        let rows = self.twin_rows(snapshot.view(), EVERYBODY);
         rows.map(|row| row.client).take(self.most())
     }
 
@@ -38,14 +43,14 @@ impl Query {
                 Box::new(self.job_rows(view).map(|row| row.0).take(most))
             }
             (_, None) => {
-                let rows = self.twin_rows(view, None);
+                let rows = self.twin_rows(view, EVERYBODY);
                 Box::new(rows.map(|row| row.document()).take(most))
             }
             (_, Some(columns)) if self.is_aggregate => {
-                Box::new(self.groups(view, columns).into_iter().take(most))
+                Box::new(self.groups(view, columns, &InTurn).take(most))
             }
             (_, Some(columns)) => {
-                let rows = self.twin_rows(view, None);
+                let rows = self.twin_rows(view, EVERYBODY);
                 Box::new(rows.map(|row| project(columns, &row)).take(most))
             }
         }
