@@ -68,16 +68,24 @@ impl Exporter {
     async fn work(&mut self) {
         loop {
             let interval = self.collector.settings().interval;
-            let due = interval.saturating_sub(self.told.elapsed());
-            if due.is_zero() {
+            if self.told.elapsed() >= interval {
                 self.told = Stopwatch::start();
                 self.send_metrics().await;
+            }
+            // Spans have their turn, however often metrics are due: a collector that is left alone
+            // for longer than the interval owes metrics each time.
+            self.take_what_came();
+            // However many come meanwhile, the oldest waits no longer.
+            let is_old = self.waiting.is_some_and(|since| since.elapsed() >= LINGER);
+            if self.batch.len() == BATCH || is_old {
+                self.send_spans().await;
                 continue;
             }
-            let room = BATCH - self.batch.len();
+            let due = interval.saturating_sub(self.told.elapsed());
             let left = self
                 .waiting
                 .map(|since| LINGER.saturating_sub(since.elapsed()));
+            let room = BATCH - self.batch.len();
             tokio::select! {
                 count = self.spans.recv_many(&mut self.batch, room) => {
                     if count == 0 {
@@ -87,11 +95,15 @@ impl Exporter {
                 }
                 () = clock::rest(left.map_or(due, |left| left.min(due))) => {}
             }
-            // However many come meanwhile, the oldest waits no longer.
-            let is_old = self.waiting.is_some_and(|since| since.elapsed() >= LINGER);
-            if self.batch.len() == BATCH || is_old {
-                self.send_spans().await;
-            }
+        }
+    }
+
+    fn take_what_came(&mut self) {
+        while self.batch.len() < BATCH
+            && let Ok(span) = self.spans.try_recv()
+        {
+            self.batch.push(span);
+            self.waiting.get_or_insert_with(Stopwatch::start);
         }
     }
 
