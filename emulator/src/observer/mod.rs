@@ -19,7 +19,7 @@
 //! A module has the same topics below `hub/{name}/devices/{id}/modules/{module}`. Characters of
 //! names that a topic level cannot hold, and `%`, are percent-encoded. The last state comes with
 //! the RETAIN flag, as from a broker, and out of the hub itself: of the clients that a filter
-//! matches, up to [`state::LIMIT`] messages. Who watches when a client is deleted gets empty
+//! matches, up to 16,384 messages. Who watches when a client is deleted gets empty
 //! messages where its state was.
 //!
 //! Nothing is started, observed or made before somebody subscribes, and of what happens only what

@@ -16,7 +16,7 @@ const row = (page, text) => page.locator('.vl-layer .vl-row', { hasText: text })
 
 test('packets and what the hub makes of them are on one timeline', async (t) => {
   const page = await browser.open(t, emulator, { route: '#/wire' });
-  await page.getByText(/\d+ of \d+ lines/).waitFor();
+  await page.getByText(/\d of \d.* lines/).waitFor();
 
   const device = await connectDevice(t, emulator, 'wire-1');
   await device.send({ temperature: 21.5 });
@@ -32,7 +32,7 @@ test('packets and what the hub makes of them are on one timeline', async (t) => 
 
 test('only one device and one kind of line is shown when asked for', async (t) => {
   const page = await browser.open(t, emulator, { route: '#/wire?device=wire-3' });
-  await page.getByText(/\d+ of \d+ lines/).waitFor();
+  await page.getByText(/\d of \d.* lines/).waitFor();
   const other = await connectDevice(t, emulator, 'wire-2');
   const device = await connectDevice(t, emulator, 'wire-3');
   await other.send('x');
@@ -103,7 +103,9 @@ test('a line that one chose stays while others come, and Escape leaves it', asyn
   const device = await connectDevice(t, emulator, 'wire-7');
   await row(page, 'connected over mqtt').waitFor();
   let sending = true;
-  const sends = (async () => { while (sending) await device.send('x'); })().catch(() => {});
+  // One for each picture that the page draws: the list does not reach its limit meanwhile.
+  const drawn = () => page.evaluate(() => new Promise((resolve) => { requestAnimationFrame(resolve); }));
+  const sends = (async () => { while (sending) { await device.send('x'); await drawn(); } })().catch(() => {});
   t.after(() => { sending = false; });
   await row(page, /telemetry/).waitFor();
 
@@ -114,8 +116,8 @@ test('a line that one chose stays while others come, and Escape leaves it', asyn
   await detail.getByText('On the timeline').waitFor();
   const chosen = page.locator('.vl-row.selected');
   const [said, place] = [await chosen.textContent(), await chosen.boundingBox()];
-  const before = await page.getByText(/\d+ of \d+ lines/).textContent();
-  await until(async () => (await page.getByText(/\d+ of \d+ lines/).textContent()) !== before, 'more lines came');
+  const before = await page.getByText(/\d of \d.* lines/).textContent();
+  await until(async () => (await page.getByText(/\d of \d.* lines/).textContent()) !== before, 'more lines came');
   sending = false;
   await sends;
 
@@ -128,7 +130,7 @@ test('a line that one chose stays while others come, and Escape leaves it', asyn
 test('a connection that is older than the look at it is read as well', async (t) => {
   const device = await connectDevice(t, emulator, 'wire-8');
   const page = await browser.open(t, emulator, { route: '#/wire?device=wire-8&kind=mqtt' });
-  await page.getByText(/\d+ of \d+ lines/).waitFor();
+  await page.getByText(/\d of \d.* lines/).waitFor();
 
   await device.send({ a: 1 });
 
